@@ -1,0 +1,66 @@
+/* What discovery.c (rounds, map) and discovery_peer.c (one node) share; not for others. */
+#ifndef KW_CLUSTER_DISCOVERY_INTERNAL_H
+#define KW_CLUSTER_DISCOVERY_INTERNAL_H
+
+#include "cluster/control_link.h"
+#include "cluster/discovery.h"
+#include "cluster/seeds.h"
+
+/* One address that we hold a control link to. Owned by discovery until closed, then by its link. */
+struct kw_disc_peer {
+    struct kw_discovery *d;       /* borrowed: outlives the peer */
+    struct kw_control_link *link; /* own */
+    char host[KW_TOPO_HOST_MAX + 1];
+    unsigned port;
+    bool seed;       /* from the seed list */
+    bool decided;    /* it answered, or an attempt failed: no reason to wait for it at the start */
+    bool asked;      /* CLUSTER NODES under way */
+    bool standalone; /* it said that it has no cluster mode */
+    bool complained; /* this outage is in the log */
+    bool closing;
+    uint64_t asked_round;
+    uint64_t orphan_since_ms;  /* not in the map since then; 0: it is */
+    struct kw_topo_view *view; /* own; its last word while the link is up, else NULL */
+    char server_name[16];
+    char server_version[32];
+};
+
+struct kw_discovery {
+    uv_loop_t *loop;
+    struct kw_discovery_options opts; /* strings in it are not used */
+    struct kw_control_link_auth auth; /* own strings */
+    struct kw_seed *seeds;            /* own */
+    int seed_count;
+    struct kw_disc_peer **peers; /* own */
+    unsigned peer_count, peer_cap;
+    uv_timer_t round_timer;      /* the next round */
+    uv_timer_t merge_timer;      /* the next merge, while something is new */
+    struct kw_topology *current; /* ref */
+    uint64_t version;
+    uint64_t round;
+    uint64_t round_began_ms;
+    uint64_t first_news_ms; /* when the first view came */
+    unsigned waiting;       /* peers asked in this round that have not answered */
+    bool started, closing;
+    bool soon; /* a refresh is wanted */
+    bool news; /* a view or a link changed since the last merge */
+    unsigned open_handles;
+    void (*closed)(void *ctx);
+    void *closed_ctx;
+};
+
+/* Makes a peer and connects it. */
+struct kw_disc_peer *kw_disc_peer_new(struct kw_discovery *d, const char *host, unsigned port, bool seed);
+/* Closes it; kw_disc_peer_closed() follows from the loop. */
+void kw_disc_peer_close(struct kw_disc_peer *peer);
+/* Sends CLUSTER NODES unless one is under way or the link is down. */
+void kw_disc_peer_ask(struct kw_disc_peer *peer);
+
+/* From the peer: it answered or fell away; `changed`: the map may have to change. */
+void kw_disc_peer_done(struct kw_disc_peer *peer, bool changed);
+/* From the peer: an established link was lost. */
+void kw_disc_peer_lost(struct kw_disc_peer *peer);
+/* From the peer: its memory is gone. */
+void kw_disc_peer_closed(struct kw_discovery *d);
+
+#endif

@@ -1,0 +1,13 @@
+# Debian packages; `./dev build` installs what is missing.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+pkg_check_modules(UV REQUIRED IMPORTED_TARGET libuv>=1.40)
+pkg_check_modules(HIREDIS REQUIRED IMPORTED_TARGET hiredis>=0.14)
+
+# jemalloc under everything, but not beside a sanitizer's own allocator.
+if(NOT KEYWAY_SANITIZE AND NOT KEYWAY_FUZZ)
+  pkg_check_modules(JEMALLOC REQUIRED IMPORTED_TARGET jemalloc)
+endif()
+if(KEYWAY_TESTS)
+  pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
+endif()

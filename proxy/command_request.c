@@ -1,0 +1,298 @@
+/*
+ * From a complete frame to a plan, and from the plan to requests on their way.
+ * The checks come in the order in which Redis makes them: unknown command,
+ * arity, authentication, then what the command itself wants.
+ */
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/base.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "proxy/dispatch.h"
+#include "proxy/group.h"
+#include "proxy/intake.h"
+#include "proxy/local.h"
+#include "proxy/request.h"
+#include "proxy/server.h"
+#include "proxy/session.h"
+#include "proxy/worker.h"
+
+/* A reply that is known now, in its order. */
+static void answer(struct kw_session *session, const struct kw_str *reply) {
+    struct kw_worker *worker = session->worker;
+    if (!session->queue_head) {
+        if (kw_outq_copy_try(&session->out, worker->pool, reply->data, reply->len, 4096)) {
+            kw_session_mark_dirty(session);
+        } else {
+            kw_session_close(session);
+        }
+        return;
+    }
+    struct kw_request *req = kw_request_new(worker);
+    req->flags |= KW_REQF_LOCAL;
+    kw_request_enqueue(session, req);
+    kw_request_reply_text(worker, req, reply->data, reply->len);
+    kw_request_complete(worker, req);
+}
+
+void kw_command_answer(struct kw_session *session, const struct kw_str *reply) {
+    if (reply->len) answer(session, reply);
+}
+
+static void reject(struct kw_session *session, const struct kw_command *cmd, const struct kw_str *reply) {
+    struct kw_worker *worker = session->worker;
+    kw_stats_error(&worker->stats, reply->data, reply->len);
+    if (cmd) kw_stats_rejected(&worker->stats, cmd);
+    answer(session, reply);
+}
+
+/* Fills worker->argv from the frame. False when memory is gone. */
+static bool fill_argv(struct kw_worker *worker, const struct kw_request_parse *parse, const char *base, uint32_t count) {
+    if (!kw_worker_argv_reserve(worker, count)) return false;
+    if (parse->is_inline) base = parse->unquoted;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct kw_request_arg *arg = &parse->args[i];
+        worker->argv[i] = (struct kw_arg){arg->big ? NULL : base + arg->off, arg->len};
+    }
+    return true;
+}
+
+/* The command, with its subcommand where it has one; NULL after the error was answered. */
+static const struct kw_command *find_command(struct kw_session *session, size_t argc, size_t have) {
+    struct kw_worker *worker = session->worker;
+    const struct kw_arg *argv = worker->argv;
+    struct kw_str *text = &worker->scratch;
+    kw_str_clear(text);
+    const struct kw_command *cmd = argv[0].data ? kw_command_lookup(argv[0].data, argv[0].len) : NULL;
+    if (KW_UNLIKELY(!cmd)) {
+        kw_planner_unknown_error(text, argv, have);
+        reject(session, NULL, text);
+        return NULL;
+    }
+    if (KW_UNLIKELY(cmd->container && have > 1)) {
+        const struct kw_command *sub = argv[1].data ? kw_command_lookup_sub(cmd, argv[1].data, argv[1].len) : NULL;
+        if (!sub) {
+            kw_planner_unknown_sub_error(text, cmd, argv);
+            reject(session, cmd, text);
+            return NULL;
+        }
+        cmd = sub;
+    }
+    if (KW_UNLIKELY(!kw_command_arity_ok(cmd, argc))) {
+        kw_planner_arity_error(text, cmd);
+        reject(session, cmd, text);
+        return NULL;
+    }
+    if (KW_UNLIKELY(!session->authenticated && !(cmd->flags & KW_CMD_NO_AUTH))) {
+        kw_str_resp_error(text, "NOAUTH Authentication required.");
+        reject(session, cmd, text);
+        return NULL;
+    }
+    session->last_command = (uint16_t)(cmd->id + 1);
+    return cmd;
+}
+
+static struct kw_request *request_for(struct kw_session *session, const struct kw_command *cmd, int slot) {
+    struct kw_request *req = kw_request_new(session->worker);
+    req->cmd = cmd;
+    req->slot = (int16_t)slot;
+    req->start_us = kw_worker_now_us(session->worker);
+    if (cmd->flags & KW_CMD_READONLY) req->flags |= KW_REQF_READONLY;
+    if (cmd->flags & KW_CMD_NOSCRIPT && cmd->flags & KW_CMD_MOVABLEKEYS) req->flags |= KW_REQF_SCRIPT;
+    kw_request_enqueue(session, req);
+    return req;
+}
+
+/* An inline command is put into RESP for the node. */
+static void encode(struct kw_str *text, const struct kw_arg *argv, size_t argc) {
+    kw_str_clear(text);
+    kw_str_resp_array(text, argc);
+    for (size_t i = 0; i < argc; i++) kw_str_resp_bulk(text, argv[i].data, argv[i].len);
+}
+
+/* Puts the frame into the request by reference, large payloads in their places. */
+static int take_frame(struct kw_worker *worker, struct kw_request *req, const struct kw_frame_source *frame) {
+    if (frame->big_count == 0) {
+        req->frame.chunk = kw_chunk_ref(frame->chunk);
+        req->frame.off = frame->off;
+        req->frame.len = frame->len;
+        return 0;
+    }
+    size_t done = 0;
+    for (unsigned i = 0; i <= frame->big_count; i++) {
+        size_t upto = i < frame->big_count ? frame->bigs[i].at : frame->len;
+        int err = kw_outq_ref_try(&req->frame.rest, worker->pool, frame->chunk, frame->off + done, upto - done);
+        if (err) return err;
+        if (i < frame->big_count) kw_outq_splice(&req->frame.rest, &frame->bigs[i].data);
+        done = upto;
+    }
+    return 0;
+}
+
+static void fail_memory(struct kw_session *session, struct kw_request *req) {
+    kw_request_reply_error(session->worker, req, "ERR out of memory");
+    kw_request_complete(session->worker, req);
+}
+
+static void forward(struct kw_session *session, const struct kw_command *cmd, const struct kw_frame_source *frame,
+                    const struct kw_plan *plan, size_t argc) {
+    struct kw_worker *worker = session->worker;
+    struct kw_request *req = request_for(session, cmd, plan->slot);
+    const char *bytes = frame->base;
+    size_t len = frame->len;
+    if (KW_UNLIKELY(plan->kind == KW_PLAN_EXCLUSIVE)) {
+        req->flags |= KW_REQF_EXCLUSIVE | KW_REQF_UNBOUNDED;
+        session->hold = true;
+    }
+    if (KW_UNLIKELY(frame->parse->is_inline)) {
+        encode(&worker->scratch, worker->argv, argc);
+        bytes = worker->scratch.data;
+        len = worker->scratch.len;
+        if (len >= KW_REF_MIN) {
+            if (kw_request_keep_copy(worker, req, bytes, len)) {
+                fail_memory(session, req);
+                return;
+            }
+            bytes = NULL;
+        }
+    } else if (KW_UNLIKELY(len >= KW_REF_MIN || frame->big_count > 0)) {
+        if (take_frame(worker, req, frame)) {
+            fail_memory(session, req);
+            return;
+        }
+        bytes = NULL;
+    }
+    kw_dispatch_new(session, req, bytes, len);
+}
+
+/* A large argument that must be looked at (a key, or a command of ours) is made contiguous after all. */
+static bool flatten(struct kw_worker *worker, const struct kw_frame_source *frame, uint32_t arg, struct kw_outq *keep) {
+    unsigned nth = 0;
+    for (uint32_t i = 0; i < arg; i++) nth += frame->parse->args[i].big;
+    struct kw_outq *data = &frame->bigs[nth].data;
+    struct kw_chunk *chunk = kw_chunk_new_try(worker->pool, data->bytes);
+    if (!chunk) return false;
+    chunk->len = kw_outq_peek(data, chunk->data, data->bytes);
+    int err = kw_outq_ref_try(keep, worker->pool, chunk, 0, chunk->len);
+    worker->argv[arg].data = chunk->data;
+    kw_chunk_unref(chunk);
+    return err == 0;
+}
+
+/* Whether an argument must be contiguous to plan the command. */
+static bool must_see(const struct kw_command *cmd, uint32_t arg, size_t argc) {
+    enum kw_serve serve = kw_planner_serve(cmd);
+    if (serve == KW_SERVE_LOCAL || serve == KW_SERVE_SHARDS) return true;
+    if (serve == KW_SERVE_SPLIT_SET) return arg % 2 == 1;
+    if (cmd->flags & KW_CMD_MOVABLEKEYS || !cmd->keys_simple) {
+        /* The script's text and what follows the keys are not looked at; anything else may be a key. */
+        return !(cmd->flags & KW_CMD_NOSCRIPT) || arg != 1;
+    }
+    int last = cmd->last_key < 0 ? (int)argc + cmd->last_key : cmd->last_key;
+    return cmd->first_key > 0 && (int)arg >= cmd->first_key && (int)arg <= last &&
+           ((int)arg - cmd->first_key) % cmd->key_step == 0;
+}
+
+static bool see_large(struct kw_worker *worker, const struct kw_command *cmd, const struct kw_frame_source *frame,
+                      struct kw_outq *keep) {
+    const struct kw_request_parse *parse = frame->parse;
+    for (uint32_t i = 0; i < parse->argc_seen; i++) {
+        if (parse->args[i].big && must_see(cmd, i, parse->argc_seen) && !flatten(worker, frame, i, keep)) return false;
+    }
+    return true;
+}
+
+/* Large values by argument, for the split. */
+static void split(struct kw_session *session, const struct kw_command *cmd, const struct kw_frame_source *frame,
+                  const struct kw_plan *plan, size_t argc) {
+    struct kw_worker *worker = session->worker;
+    if (frame->big_count == 0) {
+        kw_split_request(session, cmd, plan, worker->argv, NULL);
+        return;
+    }
+    struct kw_outq *by_arg = kw_calloc(argc, sizeof(*by_arg));
+    unsigned nth = 0;
+    for (size_t i = 0; i < argc; i++) {
+        if (frame->parse->args[i].big) kw_outq_splice(&by_arg[i], &frame->bigs[nth++].data);
+    }
+    kw_split_request(session, cmd, plan, worker->argv, by_arg);
+    for (size_t i = 0; i < argc; i++) kw_outq_clear(&by_arg[i], worker->pool);
+    kw_free(by_arg);
+}
+
+static void shards(struct kw_session *session, const struct kw_command *cmd, size_t argc) {
+    struct kw_worker *worker = session->worker;
+    encode(&worker->scratch, worker->argv, argc);
+    struct kw_str frame = worker->scratch;
+    worker->scratch = (struct kw_str){0};
+    struct kw_broadcast_options options = {.merge = kw_merge_for(cmd, KW_SERVE_SHARDS)};
+    kw_broadcast(session, cmd, frame.data, frame.len, &options);
+    kw_str_deinit(&frame);
+}
+
+static void run_plan(struct kw_session *session, const struct kw_command *cmd, const struct kw_frame_source *frame,
+                     size_t argc) {
+    struct kw_worker *worker = session->worker;
+    struct kw_plan plan;
+    kw_planner_plan(worker->planner, cmd, worker->argv, argc, &plan);
+    switch (plan.kind) {
+    case KW_PLAN_FORWARD:
+    case KW_PLAN_EXCLUSIVE: forward(session, cmd, frame, &plan, argc); break;
+    case KW_PLAN_SPLIT: split(session, cmd, frame, &plan, argc); break;
+    case KW_PLAN_LOCAL: kw_local_run(session, cmd, worker->argv, argc); break;
+    case KW_PLAN_SHARDS: shards(session, cmd, argc); break;
+    case KW_PLAN_ERROR: reject(session, cmd, plan.error); break;
+    }
+}
+
+void kw_command_request(struct kw_session *session, const struct kw_frame_source *frame) {
+    struct kw_worker *worker = session->worker;
+    size_t argc = frame->parse->argc_seen;
+    if (!fill_argv(worker, frame->parse, frame->base, (uint32_t)argc)) {
+        kw_session_close(session);
+        return;
+    }
+    const struct kw_command *cmd = find_command(session, argc, argc);
+    if (!cmd) return;
+    struct kw_outq flattened = {0};
+    if (KW_UNLIKELY(frame->big_count > 0) && !see_large(worker, cmd, frame, &flattened)) {
+        kw_session_close(session);
+    } else {
+        run_plan(session, cmd, frame, argc);
+    }
+    kw_outq_clear(&flattened, worker->pool);
+}
+
+bool kw_command_stream(struct kw_session *session, struct kw_intake *intake) {
+    struct kw_worker *worker = session->worker;
+    const struct kw_request_parse *parse = &intake->parse;
+    uint32_t have = parse->argc_seen;
+    if (intake->big_count > 1 || !fill_argv(worker, parse, intake->carry->data, have)) return false;
+    const struct kw_command *cmd = kw_command_lookup(worker->argv[0].data, worker->argv[0].len);
+    int slot;
+    /* Anything unusual is left to the ordinary way, which collects the frame and says what is wrong. */
+    if (!cmd || cmd->container || !kw_command_arity_ok(cmd, parse->argc) || !session->authenticated) return false;
+    if (!kw_planner_plan_early(worker->planner, cmd, worker->argv, parse->argc, have, &slot)) return false;
+    struct kw_key_positions keys;
+    kw_key_positions_init(&keys);
+    bool known = kw_command_keys_early(cmd, worker->argv, parse->argc, have, &keys) > 0;
+    const struct kw_arg *key = known ? &worker->argv[keys.pos[0]] : NULL;
+    struct kw_request *req = NULL;
+    if (key && key->len < KW_REF_MIN) {
+        req = request_for(session, cmd, slot);
+        req->flags |= KW_REQF_EXCLUSIVE | KW_REQF_STREAMED;
+        session->hold = true;
+        session->last_command = (uint16_t)(cmd->id + 1);
+        if (kw_request_keep_copy(worker, req, key->data, key->len)) {
+            fail_memory(session, req);
+            session->hold = false;
+            req = NULL;
+        }
+    }
+    kw_key_positions_deinit(&keys);
+    if (!req) return false;
+    intake->stream = req;
+    kw_dispatch_new(session, req, NULL, 0);
+    return true;
+}

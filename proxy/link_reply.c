@@ -1,0 +1,242 @@
+/*
+ * Replies of a node. Each is framed, matched with the first request in flight,
+ * and copied (or referred to) once into the client's output; only errors are
+ * read, because redirects must not reach the client.
+ *
+ * When the link dies, each request in flight is settled by what is known of it:
+ * never handed to the kernel in full: it did not run, and is sent again; a read:
+ * sent again; anything else: -INDOUBT, for nobody can know.
+ */
+#include <string.h>
+
+#include "base/base.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "proxy/dispatch.h"
+#include "proxy/link.h"
+#include "proxy/order.h"
+#include "proxy/redirect.h"
+#include "proxy/server.h"
+#include "proxy/session.h"
+#include "proxy/stream.h"
+#include "proxy/worker.h"
+
+enum { STREAM_FROM = 64 * 1024, ERROR_READ_MAX = 512 };
+
+static void internal_done(struct kw_link *link, const char *text, size_t len) {
+    struct kw_request *req = kw_link_pop(link);
+    struct kw_worker *worker = link->worker;
+    if (req->flags & KW_REQF_PROBE) {
+        kw_stream_probed(link, text, len);
+    } else if (text[0] == '-') {
+        static struct kw_log_limit limit;
+        kw_log_limited(&limit, KW_LOG_WARNING, "node %s refused a command of Keyway's own: %.*s", link->node->addr,
+                       len > 200 ? 200 : (int)len, text);
+    }
+    kw_request_free(worker, req);
+}
+
+static void finish(struct kw_link *link, struct kw_request *req) {
+    struct kw_node *node = link->node;
+    uint64_t spent_us = kw_worker_now_us(link->worker) - req->sent_us;
+    node->rtt_us += (uint64_t)(((int64_t)spent_us - (int64_t)node->rtt_us) / 16);
+    if (req->flags & KW_REQF_EXCLUSIVE) {
+        kw_stream_finished(link, req);
+        kw_stream_forget(req);
+    }
+    if (KW_UNLIKELY(req->session && req->session->parked > 0 && req->reply_type != '-')) kw_order_note_ran(req);
+    kw_dispatch_forget(req);
+    kw_request_complete(link->worker, req);
+}
+
+/* The whole reply is an error: a redirect is acted on, anything else is the client's. */
+static void error_done(struct kw_link *link, const char *text, size_t len) {
+    struct kw_request *req = kw_link_pop(link);
+    if (kw_redirect_handle(link, req, text, len)) return;
+    finish(link, req);
+}
+
+static void keep_piece(struct kw_link *link, struct kw_request *req, struct kw_chunk *chunk, size_t off, size_t len) {
+    struct kw_session *session = req->session;
+    if (kw_outq_add_try(&req->reply, link->worker->pool, chunk, off, len)) {
+        /* Memory is gone: this client is given up, its replies are dropped from here on. */
+        kw_session_close(session);
+        return;
+    }
+    session->held_bytes += len;
+}
+
+static void pass_piece(struct kw_link *link, struct kw_request *req, struct kw_chunk *chunk, size_t off, size_t len) {
+    struct kw_session *session = req->session;
+    if (kw_outq_add_try(&session->out, link->worker->pool, chunk, off, len)) {
+        kw_session_close(session);
+        return;
+    }
+    req->reply_bytes += (uint32_t)len;
+    kw_session_mark_dirty(session);
+}
+
+static void data_piece(struct kw_link *link, struct kw_request *req, struct kw_chunk *chunk, size_t off, size_t len,
+                       bool done) {
+    struct kw_session *session = req->session;
+    bool at_head = !req->parent && session->queue_head == req;
+    if (at_head && req->reply.bytes == 0 && (done || (req->flags & KW_REQF_REPLYING)) && req->reply_type != '-') {
+        pass_piece(link, req, chunk, off, len);
+    } else {
+        keep_piece(link, req, chunk, off, len);
+        if (at_head && !done && req->reply.bytes >= STREAM_FROM && !session->closing) kw_request_emit_ready(session);
+    }
+    if (!done || link->closing) return;
+    if (KW_UNLIKELY(link->head != req)) return; /* settled meanwhile */
+    if (KW_LIKELY(req->reply_type != '-')) {
+        kw_link_pop(link);
+        finish(link, req);
+        return;
+    }
+    char text[ERROR_READ_MAX];
+    size_t got = kw_outq_peek(&req->reply, text, sizeof(text));
+    error_done(link, text, got);
+}
+
+bool kw_link_reply_bytes(struct kw_link *link, struct kw_chunk *chunk, size_t len) {
+    size_t pos = 0;
+    while (pos < len && !link->closing) {
+        struct kw_request *req = link->head;
+        if (!req) return false; /* a reply that nobody asked for */
+        size_t used;
+        enum kw_reply_result result = kw_reply_scan(&link->scan, chunk->data + pos, len - pos, &used);
+        if (result == KW_REPLY_ERROR) return false;
+        bool done = result == KW_REPLY_DONE;
+        if (!req->reply_type) req->reply_type = link->scan.first;
+        if (req->flags & KW_REQF_INTERNAL) {
+            if (done) internal_done(link, chunk->data + pos, used);
+        } else if (!req->session) {
+            if (done) kw_request_free(link->worker, kw_link_pop(link));
+        } else {
+            data_piece(link, req, chunk, pos, used, done);
+        }
+        pos += used;
+    }
+    return true;
+}
+
+static void fail_in_doubt(struct kw_worker *worker, struct kw_request *req, const char *addr, const char *why) {
+    kw_request_reply_error(worker, req,
+                           "INDOUBT The connection to node %s was lost (%s) after the command was sent: it may have run "
+                           "or not",
+                           addr, why);
+    kw_dispatch_forget(req);
+    kw_request_complete(worker, req);
+}
+
+static void settle_request(struct kw_link *link, struct kw_request *req, uint64_t sent, const char *why) {
+    struct kw_worker *worker = link->worker;
+    if (req->flags & KW_REQF_INTERNAL || !req->session) {
+        kw_request_free(worker, req);
+        return;
+    }
+    struct kw_session *session = req->session;
+    if (req->flags & KW_REQF_REPLYING) {
+        /* Half of the reply has left: the client can only be told by closing. */
+        kw_request_give_up(req);
+        kw_session_close(session);
+        return;
+    }
+    session->held_bytes -= req->reply.bytes;
+    kw_outq_clear(&req->reply, worker->pool);
+    req->reply_type = 0;
+    bool ran = link->connected && req->link_end <= sent;
+    if (req->flags & KW_REQF_STREAMED) {
+        kw_stream_lost(worker, req, link->node->addr, why, ran);
+    } else if (ran && !(req->flags & KW_REQF_READONLY)) {
+        fail_in_doubt(worker, req, link->node->addr, why);
+    } else {
+        req->ask = false;
+        if (!(req->flags & KW_REQF_ANY_SLOT)) req->target = NULL;
+        if (req->attempts < UINT8_MAX) req->attempts++;
+        kw_dispatch_park(req, 0);
+    }
+}
+
+bool kw_link_awaits(const struct kw_link *link, const struct kw_request *req) {
+    const struct kw_request *at = link->head;
+    while (at && at != req) at = at->link_next;
+    return at != NULL;
+}
+
+void kw_link_settle(struct kw_link *link, const char *why) {
+    uint64_t sent = kw_link_sent_offset(link);
+    struct kw_request *probing = link->streaming;
+    if (probing && kw_link_awaits(link, probing)) probing = NULL;
+    struct kw_request *req = link->head;
+    link->head = link->tail = NULL;
+    link->inflight = 0;
+    link->streaming = NULL;
+    if (probing) kw_stream_lost(link->worker, probing, link->node->addr, why, false);
+    while (req) {
+        struct kw_request *next = req->link_next;
+        req->link_next = NULL;
+        settle_request(link, req, sent, why);
+        req = next;
+    }
+}
+
+/* The client gets its answer now; the request stays in its place to swallow the reply. */
+static void expire_inflight(struct kw_link *link, struct kw_request *req) {
+    struct kw_worker *worker = link->worker;
+    struct kw_request *ghost = kw_request_new(worker);
+    /* A ghost takes the place in the link's queue: the request itself goes on to its client. */
+    ghost->state = KW_REQ_INFLIGHT;
+    ghost->link = link;
+    ghost->link_next = req->link_next;
+    ghost->link_end = req->link_end;
+    ghost->reply_type = req->reply_type;
+    for (struct kw_request **at = &link->head; *at; at = &(*at)->link_next) {
+        if (*at != req) continue;
+        *at = ghost;
+        break;
+    }
+    if (link->tail == req) link->tail = ghost;
+    if (link->streaming == req) link->streaming = NULL;
+    bool ran = req->link_end <= kw_link_sent_offset(link);
+    if (req->flags & KW_REQF_READONLY || !ran) {
+        kw_request_reply_error(worker, req, "TIMEOUT Node %s did not answer within request-timeout",
+                               link->node->addr);
+    } else {
+        kw_request_reply_error(worker, req,
+                               "INDOUBT Node %s did not answer within request-timeout: the command may have run or not",
+                               link->node->addr);
+    }
+    kw_dispatch_forget(req);
+    kw_request_complete(worker, req);
+}
+
+static bool is_late(const struct kw_request *req, uint64_t now_us, uint64_t timeout_us) {
+    if (req->flags & (KW_REQF_UNBOUNDED | KW_REQF_REPLYING)) return false;
+    /* A streamed one takes as long as its client sends; the clock runs from its last byte. */
+    if (req->flags & KW_REQF_STREAMED) return req->link_end != UINT64_MAX && now_us - req->sent_us >= timeout_us;
+    return now_us - req->start_us >= timeout_us;
+}
+
+void kw_link_expire(struct kw_link *link, uint64_t now_us, uint64_t timeout_us) {
+    bool all_ghosts = true;
+    struct kw_request *next;
+    for (struct kw_request *req = link->head; req; req = next) {
+        next = req->link_next;
+        if (!req->session) continue;
+        bool late = is_late(req, now_us, timeout_us);
+        if (!late) {
+            all_ghosts = false;
+            if (link->repeated == 0) break; /* those behind it are younger */
+            continue;
+        }
+        if (req->flags & KW_REQF_EXCLUSIVE) kw_stream_abandoned(req);
+        expire_inflight(link, req);
+        if (link->closing) return;
+    }
+    /* Nobody waits for this link any more and it has been silent for long: a new one may do better. */
+    if (all_ghosts && link->head && now_us - link->last_read_us >= 2 * timeout_us) {
+        kw_link_close(link, "no reply for twice the request-timeout");
+        kw_server_topology_doubt(link->worker->server);
+    }
+}

@@ -1,0 +1,51 @@
+/*
+ * Commands that the proxy answers itself: a handler each, behind a table by
+ * name. A handler either writes the reply, or arranges that it comes later.
+ */
+#ifndef KW_PROXY_LOCAL_H
+#define KW_PROXY_LOCAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/arg.h"
+#include "base/str.h"
+#include "cluster/command.h"
+
+struct kw_session;
+struct kw_worker;
+struct kw_request;
+
+/* One call of a local command. */
+struct kw_local_call {
+    struct kw_session *session;
+    const struct kw_command *cmd;
+    const struct kw_arg *argv; /* borrowed for the call */
+    size_t argc;
+    struct kw_str *out; /* the reply; left empty when it comes later */
+};
+
+typedef void kw_local_handler(struct kw_local_call *call);
+
+/* Runs the command; its reply leaves in its order. */
+void kw_local_run(struct kw_session *session, const struct kw_command *cmd, const struct kw_arg *argv, size_t argc);
+
+/* command_request.c: queues a reply of ours in its order. */
+void kw_command_answer(struct kw_session *session, const struct kw_str *reply);
+
+bool kw_arg_is(const struct kw_arg *arg, const char *word); /* ignoring case */
+bool kw_arg_int(const struct kw_arg *arg, long long *out);
+
+/* Handlers, by file. */
+kw_local_handler kw_local_auth, kw_local_echo, kw_local_hello, kw_local_ping, kw_local_quit, kw_local_reset,
+    kw_local_select, kw_local_time;                                       /* local_connection.c */
+kw_local_handler kw_local_client_id, kw_local_client_info, kw_local_client_kill, kw_local_client_list,
+    kw_local_client_getname, kw_local_client_setname, kw_local_client_setinfo, kw_local_client_no_evict,
+    kw_local_client_help, kw_local_client_getredir, kw_local_client_reply;  /* local_client.c */
+kw_local_handler kw_local_command;                                        /* local_command.c */
+kw_local_handler kw_local_config_get, kw_local_config_set, kw_local_config_rewrite, kw_local_config_resetstat,
+    kw_local_config_help;                                                 /* local_config.c */
+kw_local_handler kw_local_info;                                           /* local_info.c */
+kw_local_handler kw_local_slowlog_get, kw_local_slowlog_len, kw_local_slowlog_reset, kw_local_slowlog_help; /* local_slowlog.c */
+
+#endif

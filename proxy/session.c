@@ -1,0 +1,352 @@
+/*
+ * Client connections: accept, read, write, limits, close. What the bytes mean
+ * is the intake's business. Freed in the close callback; requests that are
+ * still at nodes then belong to nobody, and their replies are dropped.
+ */
+#include "proxy/session.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "proxy/dispatch.h"
+#include "proxy/group.h"
+#include "proxy/intake.h"
+#include "proxy/link.h"
+#include "proxy/request.h"
+#include "proxy/server.h"
+#include "proxy/stream.h"
+#include "proxy/upstream.h"
+#include "proxy/worker.h"
+#include "proxy/writer.h"
+
+enum {
+    WINDOW_BYTES = 4 * 1024 * 1024, /* replies in flight for one client, by its average */
+    FIRST_REPLY_GUESS = 32 * 1024,
+    OUT_HIGH = 1024 * 1024, /* unread replies: take no more requests */
+    STALL_LOW = 512 * 1024,
+};
+
+static void on_closed(uv_handle_t *handle) {
+    struct kw_session *session = (struct kw_session *)handle;
+    struct kw_worker *worker = session->worker;
+    kw_outq_clear(&session->out, worker->pool);
+    kw_write_free(session->writing);
+    kw_intake_free(session);
+    if (session->identity) {
+        kw_free(session->identity->name);
+        kw_free(session->identity->lib_name);
+        kw_free(session->identity->lib_version);
+        kw_free(session->identity);
+    }
+    kw_free(session);
+}
+
+static void release_part(struct kw_worker *worker, struct kw_request *part) {
+    if (part->state != KW_REQ_INFLIGHT) {
+        kw_request_free(worker, part);
+        return;
+    }
+    kw_outq_clear(&part->reply, worker->pool);
+    part->session = NULL;
+    part->parent = NULL;
+}
+
+/* A request whose client has gone: freed now, or when its reply has come. */
+static void release_request(struct kw_worker *worker, struct kw_request *req) {
+    req->queue_next = NULL;
+    if (req->flags & KW_REQF_ASYNC) {
+        req->session = NULL;
+        return;
+    }
+    if (req->group) {
+        for (uint32_t i = 0; i < req->group->part_count; i++) {
+            if (req->group->parts[i]) release_part(worker, req->group->parts[i]);
+            req->group->parts[i] = NULL;
+        }
+        kw_request_free(worker, req);
+        return;
+    }
+    struct kw_link *link = req->state == KW_REQ_INFLIGHT ? req->link : NULL;
+    bool exclusive = req->flags & KW_REQF_EXCLUSIVE;
+    bool probing = exclusive && link && link->streaming == req && !kw_link_awaits(link, req);
+    if (exclusive && link && link->streaming == req) link->streaming = NULL;
+    if (probing) {
+        /* It is in no list of the link yet: only the question before it is. */
+        kw_request_free(worker, req);
+    } else {
+        release_part(worker, req);
+    }
+    /* The node stops working for a client that has gone. */
+    if (exclusive && link) kw_link_close_later(link);
+}
+
+static void leave_lists(struct kw_session *session) {
+    struct kw_worker *worker = session->worker;
+    if (session->prev) {
+        session->prev->next = session->next;
+    } else {
+        worker->sessions = session->next;
+    }
+    if (session->next) session->next->prev = session->prev;
+    worker->session_count--;
+    atomic_store_explicit(&worker->load, worker->session_count, memory_order_relaxed);
+    kw_server_client_gone(worker->server);
+}
+
+void kw_session_close(struct kw_session *session) {
+    if (session->closing) return;
+    session->closing = true;
+    struct kw_worker *worker = session->worker;
+    leave_lists(session);
+    kw_dispatch_drop_session(session);
+    struct kw_request *req = session->queue_head;
+    session->queue_head = session->queue_tail = NULL;
+    session->active_head = session->active_tail = NULL;
+    session->inflight = 0;
+    session->held_bytes = 0;
+    while (req) {
+        struct kw_request *next = req->queue_next;
+        release_request(worker, req);
+        req = next;
+    }
+    if (session->stalls_link) worker->recheck_paused = true;
+    uv_read_stop((uv_stream_t *)&session->tcp);
+    /* The handle is closed at the end of the turn: callers may still look at the session. */
+    kw_session_mark_dirty(session);
+}
+
+void kw_session_close_after_reply(struct kw_session *session) {
+    session->close_after_reply = true;
+    kw_session_mark_dirty(session);
+}
+
+void kw_session_mark_dirty(struct kw_session *session) {
+    if (session->dirty) return;
+    session->dirty = true;
+    session->dirty_next = session->worker->dirty_sessions;
+    session->worker->dirty_sessions = session;
+}
+
+size_t kw_session_output_bytes(const struct kw_session *session) {
+    return session->out.bytes + (session->writing ? uv_stream_get_write_queue_size((const uv_stream_t *)&session->tcp) : 0);
+}
+
+bool kw_session_full(const struct kw_session *session) {
+    if (session->closing || session->close_after_reply) return true;
+    if (session->hold) return !(session->intake && session->intake->streaming && kw_stream_ready(session));
+    size_t max = kw_server_limits(session->worker->server)->max_inflight;
+    size_t window = WINDOW_BYTES / (session->reply_avg + 1);
+    if (window < 4) window = 4;
+    if (session->inflight >= (window < max ? window : max)) return true;
+    return kw_session_output_bytes(session) > OUT_HIGH || session->held_bytes > WINDOW_BYTES;
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
+    (void)suggested;
+    struct kw_session *session = (struct kw_session *)handle;
+    struct kw_chunk *chunk = kw_worker_read_chunk(session->worker);
+    *buf = chunk ? uv_buf_init(chunk->data, (unsigned)chunk->cap) : uv_buf_init(NULL, 0);
+}
+
+static void client_ended(struct kw_session *session, ssize_t status) {
+    /* A client may close its sending side behind a pipeline: what is on its way is still answered. */
+    if (status == UV_EOF && session->inflight > 0 && !session->hold) {
+        session->ended = true;
+        session->close_after_reply = true;
+        uv_read_stop((uv_stream_t *)&session->tcp);
+        session->paused = true;
+        return;
+    }
+    kw_session_close(session);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf) {
+    (void)buf;
+    struct kw_session *session = (struct kw_session *)stream;
+    struct kw_worker *worker = session->worker;
+    if (session->closing || nread == 0) return;
+    if (nread < 0) {
+        if (nread != UV_ENOBUFS) client_ended(session, nread);
+        return;
+    }
+    session->last_s = (uint32_t)(kw_worker_now_us(worker) / 1000000);
+    worker->stats.bytes_in += (uint64_t)nread;
+    kw_intake_bytes(session, worker->rbuf, 0, (size_t)nread);
+    if (!session->closing && !session->paused && kw_session_full(session) && kw_intake_waiting(session)) {
+        session->paused = true;
+        uv_read_stop((uv_stream_t *)&session->tcp);
+    }
+}
+
+void kw_session_resume(struct kw_session *session) {
+    if (session->closing || session->ended) return;
+    if (kw_session_full(session)) return;
+    if (kw_intake_waiting(session)) {
+        kw_session_mark_dirty(session);
+        session->intake_due = true;
+        return;
+    }
+    if (!session->paused) return;
+    session->paused = false;
+    uv_read_start((uv_stream_t *)&session->tcp, on_alloc, on_read);
+}
+
+void kw_session_accept(struct kw_worker *worker, int fd) {
+    struct kw_session *session = kw_calloc(1, sizeof(*session));
+    session->worker = worker;
+    uv_tcp_init(&worker->loop, &session->tcp);
+    session->id = kw_server_next_client_id(worker->server);
+    session->reply_avg = FIRST_REPLY_GUESS;
+    session->created_s = session->last_s = (uint32_t)(kw_worker_now_us(worker) / 1000000);
+    session->authenticated = !kw_server_limits(worker->server)->needs_password;
+    session->next = worker->sessions;
+    if (worker->sessions) worker->sessions->prev = session;
+    worker->sessions = session;
+    worker->session_count++;
+    atomic_store_explicit(&worker->load, worker->session_count, memory_order_relaxed);
+    worker->stats.connections++;
+    int err = uv_tcp_open(&session->tcp, fd);
+    if (err) {
+        close(fd);
+        kw_session_close(session);
+        return;
+    }
+    uv_tcp_nodelay(&session->tcp, 1);
+    unsigned keepalive_s = kw_server_limits(worker->server)->tcp_keepalive_s;
+    if (keepalive_s) uv_tcp_keepalive(&session->tcp, 1, keepalive_s);
+    uv_read_start((uv_stream_t *)&session->tcp, on_alloc, on_read);
+}
+
+static void on_write_done(uv_stream_t *stream, int status) {
+    struct kw_session *session = (struct kw_session *)stream;
+    kw_write_free(session->writing);
+    session->writing = NULL;
+    if (session->closing) return;
+    if (status < 0) {
+        kw_session_close(session);
+        return;
+    }
+    session->last_s = (uint32_t)(kw_worker_now_us(session->worker) / 1000000);
+    kw_session_mark_dirty(session);
+}
+
+static bool everything_left(const struct kw_session *session) {
+    return session->out.bytes == 0 && !session->writing && !session->queue_head;
+}
+
+static void flush(struct kw_session *session) {
+    struct kw_worker *worker = session->worker;
+    if (session->out.bytes) {
+        size_t before = session->out.bytes;
+        int err = kw_writer_flush((uv_stream_t *)&session->tcp, &session->out, worker->pool, &session->writing,
+                                  on_write_done);
+        worker->stats.bytes_out += before - session->out.bytes;
+        if (err) {
+            kw_session_close(session);
+            return;
+        }
+    }
+    if (session->stalls_link && kw_session_output_bytes(session) < STALL_LOW) {
+        session->stalls_link = false;
+        worker->recheck_paused = true;
+    }
+    if (session->close_after_reply && everything_left(session)) {
+        kw_session_close(session);
+        return;
+    }
+    if (session->paused || session->intake) kw_session_resume(session);
+}
+
+void kw_session_flush_all(struct kw_worker *worker) {
+    struct kw_session *session;
+    while ((session = worker->dirty_sessions)) {
+        worker->dirty_sessions = session->dirty_next;
+        session->dirty = false;
+        if (!session->closing && session->intake_due) {
+            session->intake_due = false;
+            kw_intake_resume(session);
+        }
+        if (!session->closing) flush(session);
+        if (session->closing && !session->dirty && !uv_is_closing((uv_handle_t *)&session->tcp)) {
+            uv_close((uv_handle_t *)&session->tcp, on_closed);
+        }
+    }
+}
+
+static void check_output_limit(struct kw_session *session, uint32_t now_s) {
+    const struct kw_limits *limits = kw_server_limits(session->worker->server);
+    size_t bytes = kw_session_output_bytes(session) + session->held_bytes;
+    bool over_hard = limits->output_hard && bytes > limits->output_hard;
+    bool over_soft = limits->output_soft && bytes > limits->output_soft;
+    if (!over_soft) {
+        session->over_soft_s = 0;
+    } else if (!session->over_soft_s) {
+        session->over_soft_s = now_s;
+    }
+    if (over_hard || (over_soft && now_s - session->over_soft_s >= limits->output_soft_s)) {
+        static struct kw_log_limit limit;
+        kw_log_limited(&limit, KW_LOG_WARNING, "client id=%llu closed for overcoming of output buffer limits (%zu bytes)",
+                       (unsigned long long)session->id, bytes);
+        session->worker->stats.output_limit_closed++;
+        kw_session_close(session);
+    }
+}
+
+void kw_session_tick(struct kw_session *session) {
+    const struct kw_limits *limits = kw_server_limits(session->worker->server);
+    uint32_t now_s = (uint32_t)(kw_worker_now_us(session->worker) / 1000000);
+    if (session->out.bytes || session->writing || session->held_bytes) check_output_limit(session, now_s);
+    if (session->closing) return;
+    if (limits->idle_timeout_s && session->inflight == 0 && now_s - session->last_s > limits->idle_timeout_s) {
+        kw_log(KW_LOG_VERBOSE, "closing idle client id=%llu", (unsigned long long)session->id);
+        kw_session_close(session);
+    }
+}
+
+void kw_session_peer(const struct kw_session *session, char *out, size_t len) {
+    struct sockaddr_storage addr;
+    int size = sizeof(addr);
+    char host[INET6_ADDRSTRLEN] = "?";
+    unsigned port = 0;
+    if (uv_tcp_getpeername(&session->tcp, (struct sockaddr *)&addr, &size) == 0) {
+        if (addr.ss_family == AF_INET6) {
+            struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&addr;
+            inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
+            port = ntohs(in6->sin6_port);
+        } else {
+            struct sockaddr_in *in = (struct sockaddr_in *)&addr;
+            inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
+            port = ntohs(in->sin_port);
+        }
+    }
+    snprintf(out, len, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
+}
+
+struct kw_session_identity *kw_session_identity(struct kw_session *session) {
+    if (!session->identity) session->identity = kw_calloc(1, sizeof(*session->identity));
+    return session->identity;
+}
+
+void kw_session_describe(const struct kw_session *session, struct kw_str *out) {
+    char peer[80];
+    kw_session_peer(session, peer, sizeof(peer));
+    uint32_t now_s = (uint32_t)(kw_worker_now_us(session->worker) / 1000000);
+    const struct kw_session_identity *who = session->identity;
+    const struct kw_command *last = session->last_command ? kw_command_by_id(session->last_command - 1U) : NULL;
+    kw_str_printf(out,
+                  "id=%llu addr=%s laddr=%s fd=%d name=%s age=%u idle=%u flags=%s db=0 sub=0 psub=0 ssub=0 multi=-1 "
+                  "qbuf=%zu qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=%zu tot-mem=%zu events=r "
+                  "cmd=%s user=default redir=-1 resp=2 lib-name=%s lib-ver=%s inflight=%u worker=%u\n",
+                  (unsigned long long)session->id, peer, kw_server_address(session->worker->server),
+                  session->tcp.io_watcher.fd, who && who->name ? who->name : "", now_s - session->created_s,
+                  now_s - session->last_s, session->hold ? "b" : "N", kw_intake_bytes_held(session),
+                  kw_session_output_bytes(session) + session->held_bytes,
+                  sizeof(*session) + kw_session_output_bytes(session) + session->held_bytes, last ? last->name : "NULL",
+                  who && who->lib_name ? who->lib_name : "", who && who->lib_version ? who->lib_version : "",
+                  session->inflight, session->worker->index);
+}

@@ -1,0 +1,96 @@
+/*
+ * A session: one client connection. Small while idle: the frame that is being
+ * received, the name and the like exist only while there are any.
+ */
+#ifndef KW_PROXY_SESSION_H
+#define KW_PROXY_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/buffer.h"
+
+struct kw_worker;
+struct kw_request;
+struct kw_intake;
+struct kw_str;
+
+/* What a client told about itself; allocated when it does. */
+struct kw_session_identity {
+    char *name;
+    char *lib_name;
+    char *lib_version;
+};
+
+struct kw_session {
+    uv_tcp_t tcp; /* must be first: the handle is the session */
+    struct kw_worker *worker;
+    struct kw_session *prev, *next;
+    struct kw_session *dirty_next;
+    struct kw_session *irregular_prev, *irregular_next;
+    struct kw_intake *intake; /* own; NULL between frames */
+    struct kw_session_identity *identity; /* own; NULL mostly */
+    struct kw_outq out;
+    struct kw_write *writing; /* own; what the kernel did not take at once */
+    struct kw_request *queue_head, *queue_tail;   /* replies to come, in order */
+    struct kw_request *active_head, *active_tail; /* on their way to nodes */
+    uint64_t id;
+    uint64_t route_seq; /* worker's, when nothing was in flight */
+    size_t held_bytes;  /* replies that wait for their turn */
+    uint32_t inflight;  /* requests in queue */
+    uint32_t parked;    /* of the active ones */
+    uint32_t reply_avg; /* bytes, moving average: how many may be in flight */
+    uint32_t created_s, last_s; /* monotonic seconds */
+    uint32_t over_soft_s;       /* since when the output is over the soft limit; 0: it is not */
+    uint16_t last_command;      /* id + 1 */
+    bool authenticated : 1;
+    bool dirty : 1;
+    bool irregular : 1;
+    bool needs_pass : 1;
+    bool paused : 1;  /* not reading */
+    bool hold : 1;    /* an exclusive request runs: no new ones */
+    bool closing : 1;
+    bool close_after_reply : 1;
+    bool ended : 1; /* the client has sent all it will */
+    bool no_evict : 1;
+    bool stalls_link : 1; /* a link waits for this client to read */
+    bool intake_due : 1;  /* bytes that waited may be looked at now */
+};
+
+/* Takes over a connected socket. Worker's thread. */
+void kw_session_accept(struct kw_worker *worker, int fd);
+
+/* Closes now: replies that have not left are dropped. Safe to call twice. */
+void kw_session_close(struct kw_session *session);
+/* Closes as soon as what is in the queue has left. */
+void kw_session_close_after_reply(struct kw_session *session);
+
+/* Has something to write: it leaves at the end of the loop turn. */
+void kw_session_mark_dirty(struct kw_session *session);
+void kw_session_flush_all(struct kw_worker *worker);
+
+/* Bytes that wait for this client to read. */
+size_t kw_session_output_bytes(const struct kw_session *session);
+
+/* True while no further requests should be taken from it. */
+bool kw_session_full(const struct kw_session *session);
+/* Goes on reading and parsing when it stood still and may go on. */
+void kw_session_resume(struct kw_session *session);
+
+/* Limits, timeouts; called about ten times a second. */
+void kw_session_tick(struct kw_session *session);
+
+/* One line of CLIENT LIST. */
+void kw_session_describe(const struct kw_session *session, struct kw_str *out);
+void kw_session_peer(const struct kw_session *session, char *out, size_t len);
+struct kw_session_identity *kw_session_identity(struct kw_session *session);
+
+/* intake.c: bytes from the client become requests. */
+void kw_intake_bytes(struct kw_session *session, struct kw_chunk *chunk, size_t off, size_t len);
+void kw_intake_resume(struct kw_session *session);
+void kw_intake_free(struct kw_session *session);
+bool kw_intake_waiting(const struct kw_session *session);
+size_t kw_intake_bytes_held(const struct kw_session *session);
+
+#endif

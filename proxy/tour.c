@@ -1,0 +1,111 @@
+/* A message that posts itself onwards; see tour.h. */
+#include "proxy/tour.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/base.h"
+#include "proxy/server.h"
+#include "proxy/session.h"
+#include "proxy/worker.h"
+
+struct walk {
+    struct kw_message message;
+    struct kw_tour tour;
+    struct kw_worker *home;
+    struct kw_request *req;
+    unsigned next;
+};
+
+struct job {
+    struct kw_message message;
+    struct kw_server *server;
+    struct kw_worker *home;
+    struct kw_request *req;
+    void (*run)(struct kw_server *, const struct kw_arg *, size_t, struct kw_str *);
+    struct kw_arg *argv; /* own, with their bytes */
+    size_t argc;
+    struct kw_str out;
+};
+
+struct kw_request *kw_request_new_async(struct kw_session *session, const struct kw_command *cmd) {
+    struct kw_request *req = kw_request_new(session->worker);
+    req->cmd = cmd;
+    req->flags |= KW_REQF_LOCAL | KW_REQF_ASYNC;
+    req->start_us = kw_worker_now_us(session->worker);
+    kw_request_enqueue(session, req);
+    return req;
+}
+
+void kw_request_finish_async(struct kw_worker *worker, struct kw_request *req, const struct kw_str *reply) {
+    req->flags &= (uint16_t)~KW_REQF_ASYNC;
+    kw_request_reply_text(worker, req, reply->data, reply->len);
+    kw_request_complete(worker, req);
+}
+
+static void walk_step(struct kw_worker *worker, struct kw_message *message) {
+    struct walk *walk = KW_CONTAINER_OF(message, struct walk, message);
+    struct kw_server *server = walk->home->server;
+    if (walk->next <= kw_server_worker_count(server)) {
+        walk->tour.visit(worker, walk->tour.context);
+        unsigned next = walk->next++;
+        struct kw_worker *to = next < kw_server_worker_count(server) ? kw_server_worker(server, next) : walk->home;
+        if (walk->next <= kw_server_worker_count(server)) {
+            kw_worker_post(to, message);
+            return;
+        }
+        if (worker != walk->home) {
+            kw_worker_post(walk->home, message);
+            return;
+        }
+    }
+    struct kw_str out = {0};
+    walk->tour.finish(worker, walk->tour.context, &out);
+    kw_request_finish_async(worker, walk->req, &out);
+    kw_str_deinit(&out);
+    walk->tour.free_context(walk->tour.context);
+    kw_free(walk);
+}
+
+void kw_tour_start(struct kw_worker *home, struct kw_request *req, const struct kw_tour *tour) {
+    struct walk *walk = kw_calloc(1, sizeof(*walk));
+    walk->message.run = walk_step;
+    walk->tour = *tour;
+    walk->home = home;
+    walk->req = req;
+    walk->next = 1;
+    kw_worker_post(kw_server_worker(home->server, 0), &walk->message);
+}
+
+static void job_home(struct kw_worker *worker, struct kw_message *message) {
+    struct job *job = KW_CONTAINER_OF(message, struct job, message);
+    kw_request_finish_async(worker, job->req, &job->out);
+    kw_str_deinit(&job->out);
+    for (size_t i = 0; i < job->argc; i++) kw_free((void *)job->argv[i].data);
+    kw_free(job->argv);
+    kw_free(job);
+}
+
+static void job_run(struct kw_worker *worker, struct kw_message *message) {
+    (void)worker;
+    struct job *job = KW_CONTAINER_OF(message, struct job, message);
+    job->run(job->server, job->argv, job->argc, &job->out);
+    message->run = job_home;
+    kw_worker_post(job->home, message);
+}
+
+void kw_job_start(struct kw_worker *home, struct kw_request *req, const struct kw_arg *argv, size_t argc,
+                  void (*run)(struct kw_server *server, const struct kw_arg *argv, size_t argc, struct kw_str *out)) {
+    struct job *job = kw_calloc(1, sizeof(*job));
+    job->message.run = job_run;
+    job->server = home->server;
+    job->home = home;
+    job->req = req;
+    job->run = run;
+    job->argc = argc;
+    job->argv = kw_calloc(argc, sizeof(*job->argv));
+    for (size_t i = 0; i < argc; i++) {
+        job->argv[i] = (struct kw_arg){kw_strndup(argv[i].data, argv[i].len), argv[i].len};
+    }
+    kw_server_post(home->server, &job->message);
+}

@@ -1,0 +1,196 @@
+/*
+ * Nodes of a worker and the choice of a link. A node that cannot be reached is
+ * tried again after a growing pause; meanwhile requests for it stay parked.
+ */
+#include "proxy/upstream.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/base.h"
+#include "proxy/link.h"
+#include "proxy/server.h"
+#include "proxy/session.h"
+#include "proxy/worker.h"
+
+enum { PRIVATE_IDLE_MAX = 32, PRIVATE_IDLE_US = 30 * 1000 * 1000 };
+
+struct kw_node *kw_node_find(struct kw_worker *worker, const char *addr, size_t len) {
+    for (struct kw_node *node = worker->nodes; node; node = node->next) {
+        if (strlen(node->addr) == len && memcmp(node->addr, addr, len) == 0) return node;
+    }
+    return NULL;
+}
+
+struct kw_node *kw_node_get(struct kw_worker *worker, const char *host, unsigned port) {
+    char addr[300];
+    int len = snprintf(addr, sizeof(addr), "%s:%u", host, port);
+    struct kw_node *node = kw_node_find(worker, addr, (size_t)len);
+    if (node) return node;
+    node = kw_calloc(1, sizeof(*node));
+    node->worker = worker;
+    node->host = kw_strdup(host);
+    node->port = port;
+    node->addr = kw_strdup(addr);
+    node->next = worker->nodes;
+    worker->nodes = node;
+    return node;
+}
+
+void kw_node_close_links(struct kw_node *node, const char *why) {
+    while (node->all) kw_link_close(node->all, why);
+}
+
+static bool node_is_named(struct kw_worker *worker, const struct kw_node *node) {
+    for (struct kw_session *s = worker->irregular_sessions; s; s = s->irregular_next) {
+        for (struct kw_request *req = s->active_head; req; req = req->active_next) {
+            if (req->target == node) return true;
+        }
+    }
+    return false;
+}
+
+void kw_node_sweep(struct kw_worker *worker) {
+    struct kw_node **at = &worker->nodes;
+    while (*at) {
+        struct kw_node *node = *at;
+        if (node->in_topology || node->all || node_is_named(worker, node)) {
+            at = &node->next;
+            continue;
+        }
+        *at = node->next;
+        kw_free(node->replicas);
+        kw_free(node->host);
+        kw_free(node->addr);
+        kw_free(node);
+    }
+}
+
+static bool may_connect(const struct kw_node *node) {
+    return kw_worker_now_us(node->worker) >= node->connect_not_before_us;
+}
+
+static unsigned links_wanted(const struct kw_node *node) {
+    return kw_server_limits(node->worker->server)->node_links;
+}
+
+struct kw_link *kw_link_pick(struct kw_node *node, enum kw_link_kind kind) {
+    struct kw_link **links = node->links[kind];
+    unsigned count = node->link_count[kind];
+    if (KW_LIKELY(count == 1 && links_wanted(node) == 1 && !links[0]->paused)) return links[0];
+    struct kw_link *best = NULL;
+    for (unsigned i = 0; i < count; i++) {
+        if (links[i]->paused) continue;
+        if (!best || links[i]->inflight < best->inflight) best = links[i];
+    }
+    bool more = count < links_wanted(node) && best && best->inflight > 0;
+    if (best && !more) return best;
+    if (count >= KW_LINKS_MAX) return best ? best : links[0];
+    if (!may_connect(node)) return best;
+    struct kw_link *link = kw_link_new(node, kind);
+    if (!link) return best;
+    links[node->link_count[kind]++] = link;
+    /* Requests of one slot may now be sent on another link than those in flight. */
+    if (count > 0) node->worker->route_seq++;
+    return link;
+}
+
+struct kw_link *kw_link_get_private(struct kw_node *node) {
+    struct kw_link *link = node->idle_private;
+    if (link) {
+        node->idle_private = link->idle_next;
+        node->idle_private_count--;
+        link->idle_next = NULL;
+        link->idle_since_us = 0;
+        return link;
+    }
+    return may_connect(node) ? kw_link_new(node, KW_LINK_PRIVATE) : NULL;
+}
+
+void kw_link_put_private(struct kw_link *link) {
+    struct kw_node *node = link->node;
+    if (link->closing || !node) return;
+    if (link->head || link->out.bytes || link->writing || node->idle_private_count >= PRIVATE_IDLE_MAX) {
+        kw_link_close(link, "not needed any more");
+        return;
+    }
+    link->idle_since_us = kw_worker_now_us(link->worker);
+    link->idle_next = node->idle_private;
+    node->idle_private = link;
+    node->idle_private_count++;
+}
+
+void kw_upstream_forget(struct kw_link *link) {
+    struct kw_node *node = link->node;
+    for (int kind = 0; kind < 2; kind++) {
+        for (unsigned i = 0; i < node->link_count[kind]; i++) {
+            if (node->links[kind][i] != link) continue;
+            node->links[kind][i] = node->links[kind][--node->link_count[kind]];
+            node->links[kind][node->link_count[kind]] = NULL;
+        }
+    }
+    for (struct kw_link **at = &node->idle_private; *at; at = &(*at)->idle_next) {
+        if (*at != link) continue;
+        *at = link->idle_next;
+        node->idle_private_count--;
+        break;
+    }
+    if (link->prev) {
+        link->prev->next = link->next;
+    } else {
+        node->all = link->next;
+    }
+    if (link->next) link->next->prev = link->prev;
+    node->worker->route_seq++;
+}
+
+/* Requests that wait too long for their reply; see link_reply.c for what becomes of the reply. */
+static void tick_link(struct kw_link *link, uint64_t now_us, uint64_t timeout_us) {
+    if (!link->connected) {
+        if (now_us >= link->connect_deadline_us) kw_link_close(link, "connect timed out");
+        return;
+    }
+    if (link->idle_since_us && now_us - link->idle_since_us > PRIVATE_IDLE_US) {
+        kw_link_close(link, "idle");
+        return;
+    }
+    if (link->kind == KW_LINK_PRIVATE && link->streaming) {
+        /* A large value on its way: its node must answer the probe and take the bytes. */
+        bool silent = link->head && (link->head->flags & KW_REQF_INTERNAL) && now_us - link->head->sent_us > timeout_us;
+        bool stuck = link->blocked_since_us && now_us - link->blocked_since_us > timeout_us;
+        if (silent || stuck) {
+            kw_link_close(link, "the node takes nothing");
+            return;
+        }
+    }
+    if (link->head && !link->paused) kw_link_expire(link, now_us, timeout_us);
+}
+
+void kw_upstream_tick(struct kw_worker *worker) {
+    uint64_t now_us = kw_worker_now_us(worker);
+    uint64_t timeout_us = kw_server_limits(worker->server)->request_timeout_us;
+    for (struct kw_node *node = worker->nodes; node; node = node->next) {
+        struct kw_link *next;
+        for (struct kw_link *link = node->all; link; link = next) {
+            next = link->next;
+            tick_link(link, now_us, timeout_us);
+        }
+    }
+}
+
+void kw_upstream_recheck_paused(struct kw_worker *worker) {
+    worker->recheck_paused = false;
+    for (struct kw_node *node = worker->nodes; node; node = node->next) {
+        for (struct kw_link *link = node->all; link; link = link->next) {
+            if (link->paused) kw_link_check_pause(link);
+        }
+    }
+}
+
+void kw_upstream_close_all(struct kw_worker *worker) {
+    for (struct kw_node *node = worker->nodes; node; node = node->next) {
+        kw_node_close_links(node, "shutting down");
+        node->in_topology = false;
+    }
+}

@@ -1,0 +1,214 @@
+#!/usr/bin/python3
+"""
+Settings: each bad one is refused at start with a message that names it and an exit code other than 0; file, command
+line and CONFIG SET override each other in this order; CONFIG REWRITE keeps what people wrote.
+"""
+
+import os
+
+import harness
+
+NODE = "127.0.0.1:1"
+
+BAD = [
+    # arguments after a valid set of others, and a word that the message must contain
+    (["--port", "70000"], "port"),
+    (["--port", "abc"], "port"),
+    (["--port", "-1"], "port"),
+    (["--workers", "-1"], "workers"),
+    (["--workers", "many"], "workers"),
+    (["--maxclients", "0"], "maxclients"),
+    (["--maxclients", "lots"], "maxclients"),
+    (["--timeout", "-5"], "timeout"),
+    (["--request-timeout", "-1"], "request-timeout"),
+    (["--request-timeout", "5s"], "request-timeout"),
+    (["--connect-timeout", "x"], "connect-timeout"),
+    (["--read-from", "sometimes"], "read-from"),
+    (["--loglevel", "chatty"], "loglevel"),
+    (["--cluster-nodes", "nocolon"], "cluster-nodes"),
+    (["--cluster-nodes", "host:notaport"], "cluster-nodes"),
+    (["--cluster-nodes", "host:99999"], "cluster-nodes"),
+    (["--client-output-buffer-limit", "unusual", "1mb", "1mb", "1"], "client-output-buffer-limit"),
+    (["--client-output-buffer-limit", "normal", "1zb", "1mb", "1"], "client-output-buffer-limit"),
+    (["--client-output-buffer-limit", "normal", "1mb"], "client-output-buffer-limit"),
+    (["--proto-max-bulk-len", "1zb"], "proto-max-bulk-len"),
+    (["--client-query-buffer-limit", "-1"], "client-query-buffer-limit"),
+    (["--client-max-inflight", "0"], "client-max-inflight"),
+    (["--slowlog-max-len", "x"], "slowlog-max-len"),
+    (["--tcp-keepalive", "x"], "tcp-keepalive"),
+    (["--node-links", "0"], "node-links"),
+    (["--no-such-directive", "1"], "no-such-directive"),
+    (["--bind", "999.1.1.1"], "999.1.1.1"),
+    (["--logfile", "/nonexistent/folder/log"], "/nonexistent/folder/log"),
+    (["--maxclients"], "maxclients"),
+]
+
+
+class BadSettings(harness.unittest.TestCase):
+    def refused(self, argv, word):
+        proxy = harness.Proxy(argv=argv, wait=False)
+        try:
+            code = proxy.wait(10)
+        except harness.subprocess.TimeoutExpired:
+            self.fail("it runs with %r: %s" % (argv, proxy.log()))
+        finally:
+            harness.end_process(proxy.proc)
+        self.assertNotEqual(code, 0, "exit code 0 with %r" % argv)
+        self.assertGreater(code, 0, "killed by a signal with %r: %s" % (argv, proxy.log()))
+        self.assertIn(word, proxy.log())
+        proxy.check_reports()
+        return proxy.log()
+
+    def test_bad_arguments(self):
+        for args, word in BAD:
+            with self.subTest(args=args):
+                self.refused(["--port", str(harness.free_port()), "--cluster-nodes", NODE] + args, word)
+
+    def test_no_nodes(self):
+        self.refused(["--port", str(harness.free_port())], "cluster-nodes")
+
+    def test_missing_file(self):
+        self.refused(["/nonexistent/keyway.conf"], "/nonexistent/keyway.conf")
+
+    def test_bad_line_in_file(self):
+        path = os.path.join(harness.temp_dir("conf"), "keyway.conf")
+        for line, word in (("nosuch yes", "nosuch"), ("port many", "port"), ('requirepass "open', "keyway.conf")):
+            with self.subTest(line=line):
+                with open(path, "w") as f:
+                    f.write("# comment\ncluster-nodes %s\n%s\n" % (NODE, line))
+                text = self.refused([path], word)
+                self.assertIn("3", text, "the line is not named")
+
+    def test_secrets_are_not_shown(self):
+        log = self.refused(["--requirepass", "hunter2hunter2", "--port", "x", "--cluster-nodes", NODE], "port")
+        self.assertNotIn("hunter2", log)
+
+    def test_help_and_version(self):
+        for option, word in (("--help", "cluster-nodes"), ("--version", "0.")):
+            proxy = harness.Proxy(argv=[option], wait=False)
+            self.assertEqual(proxy.wait(), 0)
+            self.assertIn(word, proxy.log())
+
+
+class Settings(harness.ProxyTest):
+    PRIMARIES = 1
+
+    def get(self, client, *patterns):
+        reply = client.ok("CONFIG", "GET", *patterns)
+        return dict(zip(reply[::2], reply[1::2]))
+
+    def write_file(self, text):
+        path = os.path.join(harness.temp_dir("conf"), "keyway.conf")
+        with open(path, "w") as f:
+            f.write(text)
+        return path
+
+    def start_from(self, path, *args):
+        proxy = harness.Proxy(argv=[path] + list(args), wait=False)
+        self.addCleanup(proxy.stop)
+        with open(path) as f:
+            proxy.port = int(harness.re.search(r"^port (\d+)", f.read(), harness.re.M).group(1))
+        harness.wait_until(proxy._answers, 20, "the proxy")
+        return proxy
+
+    def file_text(self, port):
+        nodes = " ".join(self.cluster.addresses())
+        return (
+            "# my proxy\nbind 127.0.0.1\nport %d\n\ncluster-nodes %s\n# a comment that stays\nmaxclients 100\n"
+            "slowlog-max-len 50\n" % (port, nodes)
+        )
+
+    def test_file_then_command_line_then_set(self):
+        path = self.write_file(self.file_text(harness.free_port()))
+        proxy = self.start_from(path, "--maxclients", "70", "--timeout", "300")
+        with proxy.client() as c:
+            want = {b"maxclients": b"70", b"slowlog-max-len": b"50", b"timeout": b"300"}
+            self.assertEqual(self.get(c, "maxclients", "slowlog-max-len", "timeout"), want)
+            c.ok("CONFIG", "SET", "maxclients", "60", "slowlog-max-len", "20")
+            self.assertEqual(self.get(c, "maxclients"), {b"maxclients": b"60"})
+
+    def test_rewrite(self):
+        port = harness.free_port()
+        path = self.write_file(self.file_text(port))
+        proxy = self.start_from(path)
+        with proxy.client() as c:
+            c.ok("CONFIG", "SET", "maxclients", "61")
+            c.ok("CONFIG", "SET", "request-timeout", "1234")
+            self.assertEqual(c("CONFIG", "REWRITE"), b"OK")
+        proxy.stop()
+        with open(path) as f:
+            text = f.read()
+        self.assertTrue(text.startswith("# my proxy\nbind 127.0.0.1\nport %d\n" % port), text)
+        self.assertIn("# a comment that stays\n", text)
+        self.assertIn("maxclients 61\n", text)
+        self.assertIn("request-timeout 1234\n", text)
+        again = self.start_from(path)
+        with again.client() as c:
+            want = {b"maxclients": b"61", b"request-timeout": b"1234"}
+            self.assertEqual(self.get(c, "maxclients", "request-timeout"), want)
+
+    def test_rewrite_without_file(self):
+        self.assertEqual(self.client()("CONFIG", "REWRITE").text, "ERR The server is running without a config file")
+
+    def test_get_patterns(self):
+        c = self.client()
+        self.assertEqual(self.get(c, "no-such-thing"), {})
+        self.assertIn(b"maxclients", self.get(c, "MAXCLIENTS"))
+        some = self.get(c, "slowlog-*", "port")
+        self.assertEqual(set(some), {b"slowlog-log-slower-than", b"slowlog-max-len", b"port"})
+        self.assertEqual(some[b"port"], b"%d" % self.proxy.port)
+        everything = self.get(c, "*")
+        for name in ("bind", "port", "workers", "maxclients", "timeout", "tcp-keepalive", "cluster-nodes", "request-timeout"):
+            self.assertIn(name.encode(), everything)
+        self.assertEqual(self.get(c, "proto-max-bulk-len"), {b"proto-max-bulk-len": b"536870912"})
+
+    def test_set_errors(self):
+        c = self.client()
+        with harness.Server() as judge:
+            with judge.client() as j:
+                for args in (
+                    ["maxclients", "many"],
+                    ["maxclients"],
+                    ["no-such", "1"],
+                    ["timeout", "-1"],
+                    ["port", "1", "port", "2"],
+                    ["loglevel", "chatty"],
+                    ["slowlog-max-len", "5", "no-such", "1"],
+                ):
+                    with self.subTest(args=args):
+                        self.assertEqual(c("CONFIG", "SET", *args), j("CONFIG", "SET", *args))
+        self.assertError(c("CONFIG", "SET", "workers", "4"), "ERR CONFIG SET failed (possibly related to argument 'workers')")
+        self.assertNotEqual(self.get(c, "slowlog-max-len"), {b"slowlog-max-len": b"5"})
+
+    def test_set_takes_effect(self):
+        proxy = self.start_proxy({})
+        with proxy.client() as c:
+            c.ok("CONFIG", "SET", "requirepass", "later")
+            with harness.Client(proxy.port) as other:
+                self.assertError(other("GET", "k"), "NOAUTH")
+                self.assertEqual(other("AUTH", "later"), b"OK")
+            self.assertEqual(c("GET", "nothing"), None)
+            c.ok("CONFIG", "SET", "requirepass", "")
+            with harness.Client(proxy.port) as other:
+                self.assertEqual(other("GET", "nothing"), None)
+            c.ok("CONFIG", "SET", "timeout", "1")
+            with harness.Client(proxy.port) as idle:
+                idle.ok("PING")
+                harness.wait_until(lambda: c.ok("PING") and idle.closed(), 10, "the new timeout to work")
+            c.ok("CONFIG", "SET", "timeout", "0")
+            c.ok("CONFIG", "SET", "maxclients", "2")
+            with harness.Client(proxy.port) as second, harness.Client(proxy.port) as third:
+                self.assertEqual(second("PING"), b"PONG")
+                self.assertEqual(third.read_until_close(), b"-ERR max number of clients reached\r\n")
+        proxy.password = None
+
+    def test_resetstat(self):
+        c = self.client()
+        c.ok("SET", "k", "v")
+        self.assertIn("cmdstat_set", harness.parse_info(c.ok("INFO", "commandstats")))
+        self.assertEqual(c("CONFIG", "RESETSTAT"), b"OK")
+        self.assertNotIn("cmdstat_set", harness.parse_info(c.ok("INFO", "commandstats")))
+
+
+if __name__ == "__main__":
+    harness.main()

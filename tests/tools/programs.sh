@@ -1,0 +1,119 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154  # root, logs, stage and count belong to stages.sh
+#
+# How stages.sh runs the test programs and reads off how many of their tests passed. A program that dies, hangs or does
+# not say is one failure.
+
+export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:strict_string_checks=1}
+export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}
+export TSAN_OPTIONS=${TSAN_OPTIONS:-second_deadlock_stack=1}
+
+# Sanitizer runtimes of this age cannot live with much address randomisation: without, where that can be had.
+steady=()
+if setarch -R true 2>/dev/null; then steady=(setarch -R); fi
+
+show_failure() {
+    printf 'FAILED  %s (%s)\n' "$1" "${2#"$root"/}"
+    grep -vE '^(ok [0-9]+|.* \.\.\. ok$)' "$2" | tail -n 60
+}
+
+# run_counted NAME SECONDS COMMAND...: a command whose last line is "N passed, N failed, N skipped".
+run_counted() {
+    local name=$1
+    local seconds=$2
+    shift 2
+    local log=$logs/${stage}_$name.log
+    local began=$SECONDS
+    local code=0
+    timeout -k 20 "$seconds" "$@" >"$log" 2>&1 </dev/null || code=$?
+    local line p f s
+    line=$(tail -n 1 "$log")
+    if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then
+        p=${BASH_REMATCH[1]} f=${BASH_REMATCH[2]} s=${BASH_REMATCH[3]}
+        [ "$code" -ne 0 ] && [ "$f" -eq 0 ] && f=1
+    else
+        p=0 f=1 s=0
+        [ "$code" -eq 124 ] && echo "(ended after $seconds s)" >>"$log"
+    fi
+    count "$p" "$f" "$s"
+    if [ "$f" -eq 0 ]; then
+        printf 'ok      %-28s %4d passed, %d skipped, %d s\n' "$name" "$p" "$s" $((SECONDS - began))
+    else
+        show_failure "$name" "$log"
+    fi
+}
+
+# run_unit FOLDER: every unit test program in it; cmocka prints TAP, one line a test case.
+run_unit() {
+    local program name log code p f s
+    local total=0
+    for program in "$1"/bin/test_*; do
+        [ -x "$program" ] || continue
+        [ -f "tests/unit/${program##*/}.c" ] || continue # left over from a test that is no more
+        name=${program##*/}
+        log=$logs/${stage}_unit_$name.log
+        code=0
+        CMOCKA_MESSAGE_OUTPUT=TAP timeout -k 10 180 "${steady[@]}" "$program" >"$log" 2>&1 </dev/null || code=$?
+        s=$(grep -cE '^(not )?ok [0-9]+ # SKIP' "$log")
+        f=$(grep -cE '^not ok [0-9]+ - ' "$log")
+        p=$(grep -cE '^ok [0-9]+ - ' "$log")
+        [ "$code" -ne 0 ] && [ "$f" -eq 0 ] && f=1
+        [ $((p + f + s)) -eq 0 ] && f=1
+        count "$p" "$f" "$s"
+        total=$((total + p))
+        [ "$f" -eq 0 ] || show_failure "$name" "$log"
+    done
+    printf 'ok      %-28s %4d passed\n' "unit test cases" "$total"
+}
+
+# run_cases FOLDER: the committed fuzz cases, through the replay programs.
+run_cases() {
+    local program name log
+    local total=0
+    for program in "$1"/bin/replay_*; do
+        [ -x "$program" ] || continue
+        name=${program##*/replay_}
+        [ -f "tests/fuzz/fuzz_$name.c" ] || continue
+        log=$logs/${stage}_cases_$name.log
+        if timeout -k 10 180 "${steady[@]}" "$program" "tests/fuzz/cases/$name" >"$log" 2>&1 </dev/null; then
+            count 1 0 0
+            total=$((total + 1))
+        else
+            count 0 1 0
+            show_failure "fuzz cases of $name" "$log"
+        fi
+    done
+    printf 'ok      %-28s %4d passed\n' "fuzz case folders" "$total"
+}
+
+# A value that a test file declares in its first lines: "# NAME: VALUE".
+declared() {
+    head -n 20 "$2" | sed -n "s/^# $1:[[:space:]]*//p" | head -n 1
+}
+
+# run_integration FOLDER FACTOR [NAME...]: the test files, or those, with the programs of a build folder. FACTOR stretches
+# the time that a file may take; files that declare "# sanitizers: no" only run where it is 1.
+run_integration() {
+    local folder=$1
+    local factor=$2
+    shift 2
+    local file name seconds
+    for file in tests/integration/test_*.py; do
+        name=$(basename "$file" .py)
+        [ $# -eq 0 ] || [[ " $* " == *" $name "* ]] || continue
+        [ "$factor" -eq 1 ] || [ "$(declared sanitizers "$file")" != no ] || continue
+        seconds=$(declared timeout "$file")
+        run_counted "$name" $((${seconds:-300} * factor)) \
+            env KEYWAY_BIN_DIR="$root/$folder/bin" "${steady[@]}" /usr/bin/python3 "$file"
+    done
+}
+
+# npm_install FOLDER: its packages, exactly those of the lock file where there is one; nothing when they are there.
+npm_install() (
+    cd "$1" || exit 1
+    if [ -f package-lock.json ]; then
+        [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --silent --no-audit --no-fund
+    else
+        [ node_modules/.package-lock.json -nt package.json ] || npm install --silent --no-audit --no-fund
+    fi
+)
