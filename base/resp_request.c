@@ -9,7 +9,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/alloc.h"
 #include "base/base.h"
@@ -263,11 +262,6 @@ static enum kw_request_result split_inline(struct kw_request_parse *p, const cha
     return p->argc == 0 ? KW_REQUEST_EMPTY : KW_REQUEST_COMPLETE;
 }
 
-static bool is_foreign(const struct kw_request_parse *p) {
-    return (p->args[0].len == 4 && strncasecmp(p->unquoted + p->args[0].off, "post", 4) == 0) ||
-           (p->args[0].len == 5 && strncasecmp(p->unquoted + p->args[0].off, "host:", 5) == 0);
-}
-
 static enum kw_request_result step_inline(struct kw_request_parse *p, const char *buf, size_t len) {
     const char *lf = memchr(buf + p->scanned, '\n', len - p->scanned);
     if (!lf) {
@@ -279,9 +273,7 @@ static enum kw_request_result step_inline(struct kw_request_parse *p, const char
     p->frame_len = line + 1;
     p->is_inline = true;
     if (line > 0 && buf[line - 1] == '\r') line--;
-    enum kw_request_result result = split_inline(p, buf, line);
-    if (result == KW_REQUEST_COMPLETE && is_foreign(p)) return KW_REQUEST_FOREIGN;
-    return result;
+    return split_inline(p, buf, line);
 }
 
 enum kw_request_result kw_request_parse(struct kw_request_parse *p, const struct kw_request_limits *limits,

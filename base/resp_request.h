@@ -21,7 +21,6 @@ enum kw_request_result {
     KW_REQUEST_EMPTY,    /* frame_len bytes carry no command (*0, blank line) */
     KW_REQUEST_BIG,      /* argument args[argc_seen-1] has its payload elsewhere */
     KW_REQUEST_ERROR,    /* `error` is the text behind "Protocol error: " */
-    KW_REQUEST_FOREIGN,  /* POST or Host: an HTTP client; close without a word */
     KW_REQUEST_NOMEM,
 };
 

@@ -64,6 +64,14 @@ static int replica_attach(const struct kw_cli_local_state *state, unsigned index
     return good ? 0 : KW_EPROTOCOL;
 }
 
+/* Reads the view of a node that must answer. The caller deinits it in either case. */
+static int view_need(struct kw_cli_local_view *view, const struct kw_cli_local_state *state, unsigned index) {
+    kw_cli_local_view_read(view, state->nodes[index].port);
+    if (view->answers && !view->loading) return 0;
+    kw_report_error("node %u does not answer", (unsigned)state->nodes[index].port);
+    return KW_EUNREACHABLE;
+}
+
 static bool view_met(const struct kw_cli_local_view *view, unsigned node_count) {
     return view->answers && view->peers_settled && view->known_nodes >= node_count &&
            view->slots_ok == KW_CLI_LOCAL_SLOTS;
@@ -120,20 +128,24 @@ static int meet_all(const struct kw_cli_local_state *state, uint64_t deadline_ms
 /* Gives a primary its slots, unless it has some already. */
 static int primary_complete(const struct kw_cli_local_state *state, unsigned index) {
     struct kw_cli_local_view view;
-    kw_cli_local_view_read(&view, state->nodes[index].port);
-    bool done = view.slot_count > 0 || (view.answers && !view.primary);
+    int rc = view_need(&view, state, index);
+    if (rc == 0 && view.primary && view.slot_count == 0) rc = slots_assign(state, index);
     kw_cli_local_view_deinit(&view);
-    return done ? 0 : slots_assign(state, index);
+    return rc;
 }
 
+/* Makes a replica of what is still an empty primary. */
 static int replica_complete(const struct kw_cli_local_state *state, unsigned index) {
     struct kw_cli_local_view view;
     struct kw_cli_local_view primary;
-    kw_cli_local_view_read(&view, state->nodes[index].port);
-    kw_cli_local_view_read(&primary, state->nodes[index % state->shards].port);
-    int rc = view.primary ? replica_attach(state, index, primary.id) : 0;
-    kw_cli_local_view_deinit(&view);
+    KW_ASSERT(state->shards > 0);
+    int rc = view_need(&view, state, index);
+    if (rc != 0 || !view.primary) goto out_after_view;
+    rc = view_need(&primary, state, index % state->shards);
+    if (rc == 0) rc = replica_attach(state, index, primary.id);
     kw_cli_local_view_deinit(&primary);
+out_after_view:
+    kw_cli_local_view_deinit(&view);
     return rc;
 }
 

@@ -163,10 +163,18 @@ static int group_by_slot(struct kw_planner *planner, const struct kw_arg *argv, 
  * refused by name.
  */
 static void plan_cross_slot(struct kw_planner *planner, const struct kw_command *cmd, const struct kw_arg *argv,
-                            unsigned other, struct kw_plan *plan) {
+                            size_t argc, unsigned other, struct kw_plan *plan) {
     switch (plan->serve) {
-    case KW_SERVE_SPLIT_GET:
     case KW_SERVE_SPLIT_SET:
+        /* A key without its value: Redis says so before it looks at any. */
+        if (argc % 2 == 0) {
+            kw_planner_arity_error(&planner->error, cmd);
+            break;
+        }
+        if (group_by_slot(planner, argv, plan) == 0) return;
+        kw_str_resp_error(&planner->error, "ERR out of memory");
+        break;
+    case KW_SERVE_SPLIT_GET:
     case KW_SERVE_SPLIT_SUM:
         if (group_by_slot(planner, argv, plan) == 0) return;
         kw_str_resp_error(&planner->error, "ERR out of memory");
@@ -179,7 +187,7 @@ static void plan_cross_slot(struct kw_planner *planner, const struct kw_command 
 }
 
 static void plan_by_keys(struct kw_planner *planner, const struct kw_command *cmd, const struct kw_arg *argv,
-                         struct kw_plan *plan) {
+                         size_t argc, struct kw_plan *plan) {
     const struct kw_key_positions *keys = &planner->keys;
     const struct kw_arg *first = &argv[keys->pos[0]];
     unsigned slot = kw_slot_of_key(first->data, first->len);
@@ -188,7 +196,7 @@ static void plan_by_keys(struct kw_planner *planner, const struct kw_command *cm
     for (unsigned i = 1; i < keys->count; i++) {
         const struct kw_arg *key = &argv[keys->pos[i]];
         if (kw_slot_of_key(key->data, key->len) != slot) {
-            plan_cross_slot(planner, cmd, argv, i, plan);
+            plan_cross_slot(planner, cmd, argv, argc, i, plan);
             return;
         }
     }
@@ -246,7 +254,7 @@ void kw_planner_plan(struct kw_planner *planner, const struct kw_command *cmd, c
         /* No key can be told: a node will say what is wrong with it, if anything. */
         plan_keyless(planner, cmd, plan);
     } else {
-        plan_by_keys(planner, cmd, argv, plan);
+        plan_by_keys(planner, cmd, argv, argc, plan);
         if (plan->kind == KW_PLAN_EXCLUSIVE && (cmd->flags & KW_CMD_MOVABLEKEYS) && cmd->name[0] == 'x' &&
             !stream_read_blocks(argv, argc)) {
             plan->kind = KW_PLAN_FORWARD;
@@ -267,7 +275,7 @@ int kw_planner_plan_early(struct kw_planner *planner, const struct kw_command *c
     for (unsigned i = 0; i < planner->keys.count; i++) {
         if (!argv[planner->keys.pos[i]].data) return 0;
     }
-    plan_by_keys(planner, cmd, argv, &plan);
+    plan_by_keys(planner, cmd, argv, argc, &plan);
     *slot = plan.slot;
     return plan.kind == KW_PLAN_FORWARD;
 }

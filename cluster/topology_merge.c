@@ -95,7 +95,6 @@ static uint16_t lookup(struct merge *m, const char *id, bool add) {
 
 static void merge_init(struct merge *m, const struct kw_topo_view *const *views, size_t n) {
     memset(m->table, 0xff, sizeof(m->table));
-    memset(m->owner, 0xff, sizeof(m->owner));
     m->node_count = 0;
     m->entry_count = n;
     m->nodes = kw_calloc(KW_TOPO_NODES_MAX, sizeof(*m->nodes));
@@ -254,25 +253,27 @@ static bool wins_tie(const struct merge *m, unsigned slot, uint16_t a, uint16_t 
     return strcmp(m->nodes[a].id, m->nodes[b].id) < 0;
 }
 
-static void assign_slots(struct merge *m) {
+/* Weighs one view's claims against the best so far. */
+static void weigh_claims(struct merge *m, const struct entry *e) {
     for (unsigned slot = 0; slot < KW_SLOT_COUNT; slot++) {
-        uint16_t best = NONE;
-        uint64_t best_epoch = 0;
-        for (size_t i = 0; i < m->entry_count; i++) {
-            const struct entry *e = &m->entries[i];
-            int16_t said = e->view->owner[slot];
-            if (!e->used || said < 0) continue;
-            uint16_t node = e->global[said];
-            uint64_t epoch = e->epoch[said];
-            if (node == NONE || (node == best && epoch <= best_epoch) || (best != NONE && epoch < best_epoch)) continue;
-            if (denied(&m->nodes[node], slot, epoch)) continue;
-            if (best == NONE || epoch > best_epoch || wins_tie(m, slot, node, best, epoch)) {
-                best = node;
-                best_epoch = epoch;
-            }
+        int16_t said = e->view->owner[slot];
+        if (said < 0) continue;
+        uint16_t node = e->global[said], best = m->owner[slot];
+        uint64_t epoch = e->epoch[said], best_epoch = m->owner_epoch[slot];
+        if (node == NONE || (node == best && epoch <= best_epoch) || (best != NONE && epoch < best_epoch)) continue;
+        if (denied(&m->nodes[node], slot, epoch)) continue;
+        if (best == NONE || epoch > best_epoch || wins_tie(m, slot, node, best, epoch)) {
+            m->owner[slot] = node;
+            m->owner_epoch[slot] = epoch;
         }
-        m->owner[slot] = best;
-        m->owner_epoch[slot] = best_epoch;
+    }
+}
+
+static void assign_slots(struct merge *m) {
+    memset(m->owner, 0xff, sizeof(m->owner));
+    memset(m->owner_epoch, 0, sizeof(m->owner_epoch));
+    for (size_t i = 0; i < m->entry_count; i++) {
+        if (m->entries[i].used) weigh_claims(m, &m->entries[i]);
     }
 }
 

@@ -58,6 +58,12 @@ static bool fill_argv(struct kw_worker *worker, const struct kw_request_parse *p
     return true;
 }
 
+/* A browser tricked into talking to us: Redis closes on these two words, before the body can do harm. */
+static bool is_http(const struct kw_arg *name) {
+    return name->data && ((name->len == 4 && strncasecmp(name->data, "post", 4) == 0) ||
+                          (name->len == 5 && strncasecmp(name->data, "host:", 5) == 0));
+}
+
 /* The command, with its subcommand where it has one; NULL after the error was answered. */
 static const struct kw_command *find_command(struct kw_session *session, size_t argc, size_t have) {
     struct kw_worker *worker = session->worker;
@@ -66,6 +72,12 @@ static const struct kw_command *find_command(struct kw_session *session, size_t 
     kw_str_clear(text);
     const struct kw_command *cmd = argv[0].data ? kw_command_lookup(argv[0].data, argv[0].len) : NULL;
     if (KW_UNLIKELY(!cmd)) {
+        if (is_http(&argv[0])) {
+            kw_log(KW_LOG_WARNING, "client id=%llu closed: it speaks HTTP (possible cross protocol attack)",
+                   (unsigned long long)session->id);
+            kw_session_close(session);
+            return NULL;
+        }
         kw_planner_unknown_error(text, argv, have);
         reject(session, NULL, text);
         return NULL;
@@ -141,6 +153,7 @@ static void forward(struct kw_session *session, const struct kw_command *cmd, co
     struct kw_request *req = request_for(session, cmd, plan->slot);
     const char *bytes = frame->base;
     size_t len = frame->len;
+    if (plan->key_count > 1) req->flags |= KW_REQF_MULTIKEY;
     if (KW_UNLIKELY(plan->kind == KW_PLAN_EXCLUSIVE)) {
         req->flags |= KW_REQF_EXCLUSIVE | KW_REQF_UNBOUNDED;
         session->hold = true;

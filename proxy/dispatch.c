@@ -24,6 +24,7 @@
 enum { NODE_RETRY_US = 10 * 1000 };
 
 static void active_append(struct kw_session *session, struct kw_request *req) {
+    session->multikey += (req->flags & KW_REQF_MULTIKEY) != 0;
     req->active_prev = session->active_tail;
     req->active_next = NULL;
     if (session->active_tail) {
@@ -69,6 +70,7 @@ void kw_dispatch_forget(struct kw_request *req) {
         session->active_tail = req->active_prev;
     }
     req->active_prev = req->active_next = NULL;
+    session->multikey -= (req->flags & KW_REQF_MULTIKEY) != 0;
     if (session->parked > 0) kw_dispatch_later(session);
 }
 
@@ -91,6 +93,7 @@ void kw_dispatch_park(struct kw_request *req, uint64_t delay_us) {
 void kw_dispatch_drop_session(struct kw_session *session) {
     irregular_set(session, false);
     session->parked = 0;
+    session->multikey = 0;
 }
 
 void kw_dispatch_later(struct kw_session *session) {
@@ -103,6 +106,20 @@ bool kw_dispatch_slot_is_open(const struct kw_worker *worker, unsigned slot) {
     return (worker->open_slots[slot / 64] >> (slot % 64)) & 1U;
 }
 
+/*
+ * A command with several keys may be refused with TRYAGAIN, at any moment, when somebody begins to move its slot;
+ * what came behind it would have run by then. So writes on its slot wait for its reply (and it waits for reads
+ * only if it writes itself). Everything else stays pipelined.
+ */
+static bool held_by_multikey(const struct kw_session *session, const struct kw_request *req) {
+    if (req->slot < 0) return false;
+    for (const struct kw_request *at = session->active_head; at && at != req; at = at->active_next) {
+        bool both_read = at->flags & req->flags & KW_REQF_READONLY;
+        if (at->flags & KW_REQF_MULTIKEY && at->slot == req->slot && !both_read) return true;
+    }
+    return false;
+}
+
 static bool may_go_at_once(struct kw_session *session, const struct kw_request *req) {
     struct kw_worker *worker = session->worker;
     if (session->active_head == req) {
@@ -110,6 +127,7 @@ static bool may_go_at_once(struct kw_session *session, const struct kw_request *
         return !(req->flags & KW_REQF_EXCLUSIVE);
     }
     if (session->parked > 0 || session->route_seq != worker->route_seq || (req->flags & KW_REQF_EXCLUSIVE)) return false;
+    if (session->multikey > 0 && held_by_multikey(session, req)) return false;
     return !worker->any_open || req->slot < 0 || !kw_dispatch_slot_is_open(worker, (unsigned)req->slot);
 }
 

@@ -247,7 +247,6 @@ static void step_carried(struct kw_session *session, struct input *in) {
     case KW_REQUEST_EMPTY: frame_clear(session); break;
     case KW_REQUEST_BIG: big_begin(session); break;
     case KW_REQUEST_ERROR: protocol_error(session, intake->parse.error); break;
-    case KW_REQUEST_FOREIGN: kw_session_close(session); break;
     case KW_REQUEST_NOMEM: out_of_memory(session); break;
     case KW_REQUEST_MORE: break;
     }
@@ -273,11 +272,6 @@ static void step_fresh(struct kw_session *session, struct input *in) {
         return;
     case KW_REQUEST_MORE: carry_over(session, in, in->len); return;
     case KW_REQUEST_ERROR: protocol_error(session, parse->error); break;
-    case KW_REQUEST_FOREIGN:
-        kw_log(KW_LOG_WARNING, "client id=%llu closed: it speaks HTTP (possible cross protocol attack)",
-               (unsigned long long)session->id);
-        kw_session_close(session);
-        break;
     case KW_REQUEST_NOMEM: out_of_memory(session); break;
     }
     kw_request_parse_reset(parse);

@@ -30,7 +30,7 @@ enum {
 };
 
 static void note_failure(struct kw_node *node, const char *why) {
-    uint64_t pause = BACKOFF_FIRST_US << (node->failures < 6 ? node->failures : 6);
+    uint64_t pause = (uint64_t)BACKOFF_FIRST_US << (node->failures < 6 ? node->failures : 6);
     node->failures++;
     node->connect_not_before_us = kw_worker_now_us(node->worker) + (pause < BACKOFF_LAST_US ? pause : BACKOFF_LAST_US);
     snprintf(node->last_error, sizeof(node->last_error), "%s", why);

@@ -51,12 +51,16 @@ void kw_order_note_inflight(struct kw_worker *worker, const struct kw_request *r
     if (!stamped(worker, slot)) {
         worker->pass_stamp[slot] = worker->pass_generation;
         worker->pass_link[slot] = req->link;
-        worker->pass_blocked[slot] = false;
+        worker->pass_blocked[slot] = KW_PASS_FREE;
     } else if (worker->pass_link[slot] != req->link) {
-        worker->pass_blocked[slot] = true;
+        worker->pass_blocked[slot] = KW_PASS_BLOCKED;
+    }
+    /* See held_by_multikey in dispatch.c. */
+    if (req->flags & KW_REQF_MULTIKEY && worker->pass_blocked[slot] == KW_PASS_FREE) {
+        worker->pass_blocked[slot] = req->flags & KW_REQF_READONLY ? KW_PASS_READS : KW_PASS_BLOCKED;
     }
     /* While a slot is being moved its keys are in two places: one request at a time. */
-    if (kw_dispatch_slot_is_open(worker, (unsigned)slot)) worker->pass_blocked[slot] = true;
+    if (kw_dispatch_slot_is_open(worker, (unsigned)slot)) worker->pass_blocked[slot] = KW_PASS_BLOCKED;
 }
 
 void kw_order_note_waiting(struct kw_worker *worker, const struct kw_request *req) {
@@ -64,7 +68,7 @@ void kw_order_note_waiting(struct kw_worker *worker, const struct kw_request *re
     worker->pass_seen = req;
     if (req->slot < 0) return;
     worker->pass_stamp[req->slot] = worker->pass_generation;
-    worker->pass_blocked[req->slot] = true;
+    worker->pass_blocked[req->slot] = KW_PASS_BLOCKED;
 }
 
 bool kw_order_may_send(struct kw_worker *worker, const struct kw_request *req, struct kw_link **prefer) {
@@ -78,7 +82,8 @@ bool kw_order_may_send(struct kw_worker *worker, const struct kw_request *req, s
     if (req->slot < 0) return true;
     if (req->later_inflight) return false;
     if (!stamped(worker, req->slot)) return true;
-    if (worker->pass_blocked[req->slot]) return false;
+    if (worker->pass_blocked[req->slot] == KW_PASS_BLOCKED) return false;
+    if (worker->pass_blocked[req->slot] == KW_PASS_READS && !(req->flags & KW_REQF_READONLY)) return false;
     *prefer = worker->pass_link[req->slot];
     return true;
 }

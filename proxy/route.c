@@ -24,8 +24,9 @@ struct kw_node *kw_route_node(struct kw_worker *worker, const struct kw_request 
     return req->slot >= 0 ? worker->owner[req->slot] : any_primary(worker, req);
 }
 
+/* A node that refused a connection is tried again when its pause is over, like any other. */
 static bool usable(const struct kw_node *node) {
-    return !node->failed && node->failures == 0;
+    return !node->failed && (node->failures == 0 || kw_worker_now_us(node->worker) >= node->connect_not_before_us);
 }
 
 /* The replica that reads of this primary go to; NULL when none will do. */
@@ -61,8 +62,10 @@ struct kw_link *kw_route_link(struct kw_worker *worker, const struct kw_request 
     if (KW_UNLIKELY(!node)) return NULL;
     if (prefer) return prefer->node == node && !prefer->closing ? prefer : kw_link_pick(node, KW_LINK_SHARED);
     if (KW_UNLIKELY(kw_server_limits(worker->server)->read_from != KW_READ_PRIMARY) && !req->target &&
-        (req->flags & KW_REQF_READONLY) && req->attempts == 0 && req->slot >= 0) {
-        return read_link(worker, node);
+        (req->flags & KW_REQF_READONLY) && req->slot >= 0) {
+        /* Refused once by a replica: the primary knows, unless only replicas will do. */
+        bool again = req->attempts > 0 && kw_server_limits(worker->server)->read_from != KW_READ_REPLICA;
+        if (!again) return read_link(worker, node);
     }
     return kw_link_pick(node, KW_LINK_SHARED);
 }

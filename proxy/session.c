@@ -29,6 +29,7 @@ enum {
     FIRST_REPLY_GUESS = 32 * 1024,
     OUT_HIGH = 1024 * 1024, /* unread replies: take no more requests */
     STALL_LOW = 512 * 1024,
+    STALL_S = 1,
 };
 
 static void on_closed(uv_handle_t *handle) {
@@ -231,7 +232,7 @@ static void on_write_done(uv_stream_t *stream, int status) {
         kw_session_close(session);
         return;
     }
-    session->last_s = (uint32_t)(kw_worker_now_us(session->worker) / 1000000);
+    session->last_s = session->wrote_s = (uint32_t)(kw_worker_now_us(session->worker) / 1000000);
     kw_session_mark_dirty(session);
 }
 
@@ -246,6 +247,7 @@ static void flush(struct kw_session *session) {
         int err = kw_writer_flush((uv_stream_t *)&session->tcp, &session->out, worker->pool, &session->writing,
                                   on_write_done);
         worker->stats.bytes_out += before - session->out.bytes;
+        if (!session->writing) session->wrote_s = (uint32_t)(kw_worker_now_us(worker) / 1000000);
         if (err) {
             kw_session_close(session);
             return;
@@ -281,6 +283,8 @@ void kw_session_flush_all(struct kw_worker *worker) {
 static void check_output_limit(struct kw_session *session, uint32_t now_s) {
     const struct kw_limits *limits = kw_server_limits(session->worker->server);
     size_t bytes = kw_session_output_bytes(session) + session->held_bytes;
+    /* What waits at a node because this client does not read is owed to it as well. */
+    if (session->stalls_link && now_s - session->wrote_s > STALL_S) bytes += (size_t)session->inflight * session->reply_avg;
     bool over_hard = limits->output_hard && bytes > limits->output_hard;
     bool over_soft = limits->output_soft && bytes > limits->output_soft;
     if (!over_soft) {

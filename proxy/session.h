@@ -40,8 +40,10 @@ struct kw_session {
     size_t held_bytes;  /* replies that wait for their turn */
     uint32_t inflight;  /* requests in queue */
     uint32_t parked;    /* of the active ones */
+    uint32_t multikey;  /* of the active ones: those that hold back what follows in their slot */
     uint32_t reply_avg; /* bytes, moving average: how many may be in flight */
     uint32_t created_s, last_s; /* monotonic seconds */
+    uint32_t wrote_s;           /* when the client last took bytes */
     uint32_t over_soft_s;       /* since when the output is over the soft limit; 0: it is not */
     uint16_t last_command;      /* id + 1 */
     bool authenticated : 1;

@@ -108,6 +108,7 @@ void kw_split_request(struct kw_session *session, const struct kw_command *cmd, 
                 kw_str_append(&text, "\r\n", 2);
             }
         }
+        if (spec->key_count > 1) part->flags |= KW_REQF_MULTIKEY;
         /* The last part may complete the parent: neither is touched after this. */
         if (!ok || !send_pairs(session, part, &text)) fail_part(session, part);
     }

@@ -39,6 +39,8 @@ struct kw_request *kw_request_new_async(struct kw_session *session, const struct
 
 void kw_request_finish_async(struct kw_worker *worker, struct kw_request *req, const struct kw_str *reply) {
     req->flags &= (uint16_t)~KW_REQF_ASYNC;
+    kw_stats_command(&worker->stats, req->cmd, kw_worker_now_us(worker) - req->start_us, reply->data[0] == '-');
+    if (reply->data[0] == '-') kw_stats_error(&worker->stats, reply->data, reply->len);
     kw_request_reply_text(worker, req, reply->data, reply->len);
     kw_request_complete(worker, req);
 }

@@ -31,6 +31,9 @@ struct kw_link;
 struct kw_slowlog;
 struct kw_worker;
 
+/* What may follow on a slot, in a dispatch pass. */
+enum { KW_PASS_FREE, KW_PASS_READS, KW_PASS_BLOCKED };
+
 /* A message runs on the worker's thread; it frees itself. */
 struct kw_message {
     struct kw_message *next;
@@ -84,7 +87,7 @@ struct kw_worker {
     uint32_t pass_generation;
     uint32_t pass_stamp[KW_SLOT_COUNT];
     struct kw_link *pass_link[KW_SLOT_COUNT];
-    bool pass_blocked[KW_SLOT_COUNT];
+    uint8_t pass_blocked[KW_SLOT_COUNT];
     bool pass_barrier;                  /* nothing behind this point may go */
     const struct kw_request *pass_seen; /* the last one before this point; NULL: none */
 

@@ -42,7 +42,7 @@ static void check(const struct kw_topology *topo) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    struct kw_topo_view *views[VIEWS_MAX];
+    struct kw_topo_view *views[VIEWS_MAX] = {NULL};
     size_t count = 0;
 
     while (size > 0 && count < VIEWS_MAX) {

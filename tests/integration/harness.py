@@ -982,6 +982,7 @@ class ProxyTest(unittest.TestCase):
         return proxy
 
     def assertError(self, reply, code):
+        """The reply is an error that starts with the text (or with one of a tuple of texts)."""
         self.assertIsInstance(reply, ReplyError, "expected -%s, got %r" % (code, reply))
         self.assertTrue(reply.text.startswith(code), "expected -%s, got -%s" % (code, reply.text))
 

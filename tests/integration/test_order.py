@@ -204,5 +204,30 @@ class Order(harness.ProxyTest):
         self.assertGreater(self.seen("ASK"), 0, "the test saw no ASK")
 
 
+class OrderOverManyLinks(harness.ProxyTest):
+    """Several shared links to each node must not let one client's commands on a key pass each other."""
+
+    PRIMARIES = 2
+    DIRECTIVES = {"workers": 1, "node-links": 4}
+
+    def run_client(self, n):
+        key, other = "links%d" % n, self.cluster.key(n % 2, "links-other%d" % n)
+        rounds = [100] * 30
+        total = 0
+        with self.proxy.client() as c:
+            for count in rounds:
+                commands, want = [], []
+                for _ in range(count):
+                    total += 1
+                    commands += [("SET", key, total), ("GET", key), ("INCR", key), ("GET", other), ("STRLEN", key), ("GET", key)]
+                    more = b"%d" % (total + 1)
+                    want += [b"OK", b"%d" % total, total + 1, None, len(more), more]
+                self.assertEqual(c.pipeline(commands), want)
+
+    def test_pipelines_of_many_clients(self):
+        for worker in [harness.Worker(self.run_client, n) for n in range(6)]:
+            worker.finish()
+
+
 if __name__ == "__main__":
     harness.main()

@@ -14,7 +14,7 @@ class ReplicaReads(harness.ProxyTest):
     REPLICAS = 1
 
     def setUp(self):
-        self.cluster.wait_ok()
+        self.cluster.heal()
         self.primary = self.cluster.primary_of(0)
         (self.replica,) = self.cluster.replicas_of(self.primary)
         self.key = self.cluster.key(0, "read")
@@ -103,7 +103,7 @@ class ReplicaReads(harness.ProxyTest):
 
     def test_dead_replica(self):
         """Reads go to the primary when the replica is gone, and return to the replica when it is back."""
-        proxy = self.start_proxy({"read-from": "replica", "topology-refresh": 500})
+        proxy = self.start_proxy({"read-from": "prefer-replica", "topology-refresh": 500})
         with proxy.client() as c:
             c.ok("GET", self.key)
             self.replica.kill()
@@ -118,6 +118,17 @@ class ReplicaReads(harness.ProxyTest):
                 return self.replica.calls("get") > before
 
             harness.wait_until(back, 20, "reads to return to the replica")
+
+    def test_strict_replica_reads_wait_for_the_replica(self):
+        """read-from replica: a read waits for the replica's return; a write is not held up."""
+        proxy = self.start_proxy({"read-from": "replica", "topology-refresh": 500, "request-timeout": 30000})
+        with proxy.client() as reader, proxy.client() as writer:
+            reader.ok("GET", self.key)
+            self.replica.kill()
+            reader.cmd("GET", self.key)
+            self.assertEqual(writer("SET", self.key, "v"), b"OK")
+            self.replica.start()
+            self.assertEqual(reader.read(), b"v")
 
     def test_runtime_change(self):
         proxy = self.start_proxy({})

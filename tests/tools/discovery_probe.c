@@ -117,7 +117,10 @@ int main(int argc, char **argv) {
         .on_topology = on_topology,
         .learn = learn,
     };
-    if (kw_discovery_new(&probe.discovery, &loop, &opts) != 0) return 2;
+    if (kw_discovery_new(&probe.discovery, &loop, &opts) != 0) {
+        uv_loop_close(&loop);
+        return 2;
+    }
     kw_discovery_start(probe.discovery);
     uv_pipe_init(&loop, &probe.input, 0);
     probe.input.data = &probe;

@@ -1,0 +1,207 @@
+"""redis-py: what applications do with it, from several threads where they would; errors, passwords, size and load."""
+
+import threading
+import time
+import unittest
+
+import redis
+import support
+
+NOW = 1700000000000
+
+
+class RedisPy(unittest.TestCase):
+    def setUp(self):
+        self.r = redis.Redis(support.HOST, support.PORT, socket_timeout=30, decode_responses=True)
+        self.addCleanup(self.r.close)
+
+    def tearDown(self):
+        self.r.connection_pool.disconnect()
+
+    def test_cache_aside(self):
+        for i in range(20):
+            self.assertIsNone(self.r.get("cache:%d" % i))
+            self.assertTrue(self.r.set("cache:%d" % i, "row %d" % i, ex=60))
+            self.assertEqual(self.r.get("cache:%d" % i), "row %d" % i)
+            self.assertGreater(self.r.ttl("cache:%d" % i), 55)
+        self.assertIsNone(self.r.set("cache:7", "x", nx=True))
+        self.assertEqual(self.r.getex("cache:7", ex=10), "row 7")
+        self.assertLessEqual(self.r.ttl("cache:7"), 10)
+
+    def test_sessions(self):
+        for i in range(50):
+            key = "session:%d" % i
+            self.assertEqual(self.r.hset(key, mapping={"user": "u%d" % i, "visits": 1}), 2)
+            self.assertTrue(self.r.expire(key, 1800))
+            self.assertEqual(self.r.hincrby(key, "visits", 2), 3)
+            self.assertEqual(self.r.hgetall(key), {"user": "u%d" % i, "visits": "3"})
+            self.assertEqual(self.r.delete(key), 1)
+            self.assertEqual(self.r.hgetall(key), {})
+
+    def test_counters_pipelined_from_threads(self):
+        failures = []
+
+        def work():
+            try:
+                for _ in range(10):
+                    p = self.r.pipeline(transaction=False)
+                    for i in range(50):
+                        p.incr("count:%d" % i).incrby("count:by:%d" % i, 10).hincrby("count:h:%d" % i, "f", 3)
+                    p.execute()
+            except Exception as e:
+                failures.append(e)
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        self.assertEqual(failures, [])
+        for i in range(50):
+            self.assertEqual((self.r.get("count:%d" % i), self.r.get("count:by:%d" % i)), ("40", "400"))
+            self.assertEqual(self.r.hget("count:h:%d" % i, "f"), "120")
+
+    def test_leaderboard(self):
+        self.assertEqual(self.r.zadd("board", {"player%d" % i: i * 10 for i in range(200)}), 200)
+        self.assertEqual(self.r.zincrby("board", 5000, "player3"), 5030.0)
+        self.assertEqual(self.r.zrevrank("board", "player3"), 0)
+        self.assertEqual(self.r.zrevrange("board", 0, 1, withscores=True), [("player3", 5030.0), ("player199", 1990.0)])
+        rank = self.r.zrevrank("board", "player100")
+        self.assertEqual(self.r.zrevrange("board", rank - 1, rank + 1), ["player101", "player100", "player99"])
+        self.assertIsNone(self.r.zrevrank("board", "nobody"))
+
+    def test_limiters_by_register_script(self):
+        window = self.r.register_script(support.script("limiter_window"))
+        bucket = self.r.register_script(support.script("limiter_bucket"))
+        self.r.script_flush()
+        allowed = [window(["limit:w"], [NOW + i, 1000, 4, "id%d" % i])[0] for i in range(8)]
+        self.assertEqual(allowed, [1, 1, 1, 1, 0, 0, 0, 0])
+        self.assertEqual(window(["limit:w"], [NOW + 2000, 1000, 4, "later"]), [1, 1])
+        left = [bucket(["limit:b"], [NOW, 3, 1, 1]) for _ in range(4)]
+        self.assertEqual(left, [[1, 2], [1, 1], [1, 0], [0, 0]])
+        for i in range(30):  # every shard has it, not only the one that first said NOSCRIPT
+            self.assertEqual(bucket(["limit:b:%d" % i], [NOW, 3, 1, 1]), [1, 2])
+
+    def test_script_in_a_pipeline(self):
+        bucket = self.r.register_script(support.script("limiter_bucket"))
+        self.r.script_flush()
+        p = self.r.pipeline(transaction=False)
+        for i in range(30):
+            bucket(["limit:p:%d" % i], [NOW, 3, 1, 1], client=p)
+        self.assertEqual(p.execute(), [[1, 2]] * 30)
+
+    def test_eval_makes_the_script_known_for_every_key(self):
+        text = "return redis.call('INCR', KEYS[1])"
+        self.r.script_flush()
+        self.assertEqual(self.r.eval(text, 1, "known:first"), 1)
+        sha = redis.client.Script(self.r, text).sha
+        for i in range(30):
+            self.assertEqual(self.r.evalsha(sha, 1, "known:%d" % i), 1)
+
+    def test_streams(self):
+        ids = [self.r.xadd("jobs", {"n": i}) for i in range(10)]
+        self.assertTrue(self.r.xgroup_create("jobs", "workers", "0"))
+        with self.assertRaisesRegex(redis.ResponseError, "BUSYGROUP"):
+            self.r.xgroup_create("jobs", "workers", "0")
+        (name, entries), = self.r.xreadgroup("workers", "a", {"jobs": ">"}, count=6)
+        self.assertEqual((name, entries), ("jobs", [(ids[i], {"n": str(i)}) for i in range(6)]))
+        self.assertEqual(self.r.xack("jobs", "workers", ids[0], ids[1]), 2)
+        pending = self.r.xpending("jobs", "workers")
+        self.assertEqual((pending["pending"], pending["min"], pending["max"]), (4, ids[2], ids[5]))
+        claimed = self.r.execute_command("XAUTOCLAIM", "jobs", "workers", "b", 0, "0-0")
+        self.assertEqual(claimed[0], "0-0")
+        detail = self.r.xpending_range("jobs", "workers", "-", "+", 10)
+        self.assertEqual([(d["message_id"], d["consumer"]) for d in detail], [(i, "b") for i in ids[2:6]])
+
+    def test_queue_from_two_connections(self):
+        taken = []
+
+        def work():
+            with redis.Redis(support.HOST, support.PORT, single_connection_client=True) as worker:
+                while not taken or taken[-1] != b"end":
+                    popped = worker.brpop(["{q}jobs", "{q}more"], timeout=10)
+                    if popped is None:
+                        return
+                    taken.append(popped[1])
+
+        t = threading.Thread(target=work)
+        t.start()
+        for i in range(100):
+            self.r.lpush("{q}jobs", "job%d" % i)
+        self.r.lpush("{q}jobs", "end")
+        t.join()
+        self.assertEqual(taken, [b"job%d" % i for i in range(100)] + [b"end"])
+        began = time.monotonic()
+        self.assertIsNone(self.r.blpop("{q}jobs", timeout=1))
+        self.assertLess(time.monotonic() - began, 10)
+
+    def test_over_slots(self):
+        pairs = {"multi:%d" % i: "v%d" % i for i in range(300)}
+        keys = list(pairs)
+        self.assertTrue(self.r.mset(pairs))
+        self.assertEqual(self.r.mget(keys + ["multi:none"]), list(pairs.values()) + [None])
+        self.assertEqual((self.r.exists(*keys), self.r.touch(*keys)), (300, 300))
+        self.assertEqual((self.r.delete(*keys[:100]), self.r.unlink(*keys)), (100, 200))
+
+    def test_big_binary_values(self):
+        with redis.Redis(support.HOST, support.PORT) as r:
+            for size in (1 << 20, 20 << 20):
+                value = support.pattern(size)
+                self.assertTrue(r.set("big", value))
+                self.assertTrue(r.get("big") == value, "the value of %d bytes came back changed" % size)
+                p = r.pipeline(transaction=False).get("small").getrange("big", size - 5, -1).strlen("big")
+                self.assertEqual(p.execute(), [None, value[-5:], size])
+
+    def test_50000_commands_in_a_pipeline(self):
+        p = self.r.pipeline(transaction=False)
+        for i in range(50000):
+            p.incr("pipe:%d" % (i % 100))
+        self.assertEqual(p.execute(), [i // 100 + 1 for i in range(50000)])
+
+    def test_name_info_and_leaving(self):
+        with redis.Redis(support.HOST, support.PORT, client_name="app", health_check_interval=1, decode_responses=True) as r:
+            self.assertEqual(r.client_getname(), "app")
+            self.assertIn("app", [c["name"] for c in r.client_list()])
+            self.assertEqual(r.info("persistence")["loading"], 0)
+            self.assertRegex(r.info()["redis_version"], r"^\d+\.\d+\.\d+$")
+            self.assertIsInstance(r.config_get("maxclients"), dict)
+            self.assertIsInstance(r.slowlog_get(), list)
+            self.assertTrue(r.quit())
+            self.assertTrue(r.ping())  # on a connection anew
+
+    def test_passwords(self):
+        for user in ("", "default"):
+            url = "redis://%s:%s@%s:%d/0" % (user, support.AUTH_PASSWORD, support.HOST, support.AUTH_PORT)
+            with redis.from_url(url) as r:
+                self.assertTrue(r.set("auth:k", "v"))
+        with redis.Redis(support.HOST, support.AUTH_PORT, password="nope") as r:
+            self.assertRaisesRegex(redis.AuthenticationError, "(?i)invalid username-password", r.ping)
+        with redis.Redis(support.HOST, support.AUTH_PORT) as r:
+            self.assertRaisesRegex(redis.AuthenticationError, "(?i)authentication required", r.get, "auth:k")
+
+    def test_errors_and_going_on(self):
+        self.r.set("err:s", "x")
+        with self.assertRaisesRegex(redis.ResponseError, "WRONGTYPE Operation against a key"):
+            self.r.lpush("err:s", "y")
+        with self.assertRaisesRegex(redis.ResponseError, "don't hash to the same slot.*hash tag"):
+            self.r.rename("err:a", "err:b")
+        with self.assertRaisesRegex(redis.ResponseError, "unknown command 'NOSUCHCOMMAND'"):
+            self.r.execute_command("NOSUCHCOMMAND")
+        p = self.r.pipeline(transaction=False).set("err:p", 1).lpush("err:p", "x").get("err:p")
+        first, second, third = p.execute(raise_on_error=False)
+        self.assertEqual((first, third), (True, "1"))
+        self.assertRegex(str(second), "^WRONGTYPE")
+
+    def test_what_is_not_served_says_so(self):
+        c = self.r.connection_pool.get_connection("_")
+        for call in (["MULTI"], ["EXEC"], ["WATCH", "a"], ["SUBSCRIBE", "c"], ["PUBLISH", "c", "m"], ["SCAN", "0"]):
+            c.send_command(*call)
+            with self.assertRaisesRegex(redis.ResponseError, support.NOT_SERVED):
+                c.read_response()
+            c.send_command("PING")
+            self.assertEqual(c.read_response(), "PONG")
+        self.r.connection_pool.release(c)
+
+
+if __name__ == "__main__":
+    support.main()

@@ -1,0 +1,50 @@
+'use strict';
+/*
+ * What the JavaScript programs share: the addresses that tests/compat/run hands over, the limiter scripts, values with no
+ * short period, and the errors that every client must see. A program is a flat list of node:test cases; run reads TAP.
+ */
+
+const assert = require('node:assert/strict');
+const crypto = require('node:crypto');
+const fs = require('node:fs');
+const path = require('node:path');
+const { once } = require('node:events');
+
+const host = '127.0.0.1';
+const port = Number(process.env.KEYWAY_PORT);
+const auth = { port: Number(process.env.KEYWAY_AUTH_PORT), password: process.env.KEYWAY_AUTH_PASSWORD };
+
+if (!port || !auth.port) throw new Error('KEYWAY_PORT and KEYWAY_AUTH_PORT are set by tests/compat/run');
+
+const script = (name) => fs.readFileSync(path.join(__dirname, `${name}.lua`), 'utf8');
+
+/* Bytes of every value, the line ends of the protocol among them, not compressible to a period that could hide a shift. */
+function bytes(size) {
+  const key = crypto.createHash('sha256').update(String(size)).digest();
+  const stream = crypto.createCipheriv('aes-256-ctr', key, Buffer.alloc(16));
+  return stream.update(Buffer.alloc(size));
+}
+
+const digest = (data) => crypto.createHash('sha1').update(data).digest('hex');
+
+/* The numbers from 0 to n - 1. */
+const range = (n) => Array.from({ length: n }, (_, i) => i);
+
+/* Polls until cond() is true: for what another connection does. */
+async function until(cond, what, timeoutMs = 10000) {
+  const deadline = Date.now() + timeoutMs;
+  while (!(await cond())) {
+    assert.ok(Date.now() < deadline, `timed out waiting for ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+const errors = {
+  wrongType: /^WRONGTYPE Operation against a key holding the wrong kind of value/,
+  crossSlot: /^CROSSSLOT Keys in request don't hash to the same slot.*hash tag/,
+  notServed: /is not supported through Keyway/,
+  wrongPassword: /WRONGPASS/,
+  noAuth: /NOAUTH Authentication required/,
+};
+
+module.exports = { assert, host, port, auth, script, bytes, digest, range, until, once, errors };

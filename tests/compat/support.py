@@ -1,0 +1,44 @@
+"""
+What the Python programs share: the addresses that tests/compat/run hands over, the limiter scripts, values with no short
+period, and a main() that ends with the counted line.
+"""
+
+import hashlib
+import os
+import sys
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+HOST = "127.0.0.1"
+PORT = int(os.environ["KEYWAY_PORT"])
+AUTH_PORT = int(os.environ["KEYWAY_AUTH_PORT"])
+AUTH_PASSWORD = os.environ["KEYWAY_AUTH_PASSWORD"]
+NOT_SERVED = "is not supported through Keyway"
+
+
+def script(name):
+    with open(os.path.join(HERE, name + ".lua"), encoding="utf-8") as f:
+        return f.read()
+
+
+def pattern(size):
+    """Bytes of every value, without a period that could hide a shift within the first megabyte."""
+    block = b"".join(hashlib.sha256(b"%d" % i).digest() for i in range(1 << 15))
+    return (block * (size // len(block) + 1))[:size]
+
+
+class _Result(unittest.TextTestResult):
+    passed = 0
+
+    def addSuccess(self, test):
+        self.passed += 1
+        super().addSuccess(test)
+
+
+def main():
+    """Runs the tests of the calling file; the last line says how many passed, failed and were skipped."""
+    suite = unittest.defaultTestLoader.loadTestsFromModule(sys.modules["__main__"])
+    result = unittest.TextTestRunner(stream=sys.stdout, resultclass=_Result, verbosity=2).run(suite)
+    failed = len(result.failures) + len(result.errors)
+    print("%d passed, %d failed, %d skipped" % (result.passed, failed, len(result.skipped)), flush=True)
+    sys.exit(1 if failed else 0)
