@@ -74,7 +74,10 @@ int kw_outq_add_try(struct kw_outq *q, struct kw_pool *pool, struct kw_chunk *ch
 /* Moves all of `src` to the end of `dst`. Cannot fail. */
 void kw_outq_splice(struct kw_outq *dst, struct kw_outq *src);
 
-/* Moves the first `len` bytes of `src` (it has as many) to the end of `dst`. 0 or KW_ENOMEM. */
+/*
+ * Moves the first `len` bytes of `src` (it has as many) to the end of `dst`. 0, or KW_ENOMEM: then part of them has
+ * moved, none is lost.
+ */
 int kw_outq_move_try(struct kw_outq *dst, struct kw_outq *src, struct kw_pool *pool, size_t len);
 
 /* The first pieces as an I/O vector, at most `max`; returns how many. */

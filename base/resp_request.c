@@ -247,6 +247,7 @@ static bool inline_word(struct kw_request_parse *p, const char *line, size_t len
 }
 
 static enum kw_request_result split_inline(struct kw_request_parse *p, const char *line, size_t len) {
+    kw_free(p->unquoted);
     p->unquoted = kw_malloc_try(len + 1);
     if (!p->unquoted) return KW_REQUEST_NOMEM;
     p->unquoted_len = 0;

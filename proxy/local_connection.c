@@ -176,7 +176,7 @@ void kw_local_hello(struct kw_local_call *call) {
         kw_str_resp_error(call->out, "%s", wrong_password);
     } else if (!call->session->authenticated) {
         kw_str_resp_error(call->out, "NOAUTH HELLO must be called with the client already authenticated, otherwise the "
-                                     "HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and "
+                                     "HELLO AUTH <user> <pass> option can be used to authenticate the client and "
                                      "select the RESP protocol version at the same time");
     } else {
         if (name) set_text(&kw_session_identity(call->session)->name, name);

@@ -121,6 +121,7 @@ static bool merge_min(struct kw_worker *worker, struct kw_request *parent) {
         long long least = 1;
         for (uint32_t i = 0; i < group->part_count; i++) {
             long long value = take_header(worker, &group->parts[i]->reply, ':');
+            if (value < 0) return fail(worker, parent, unexpected);
             if (value < least) least = value;
         }
         kw_str_resp_int(&worker->scratch, least);

@@ -24,7 +24,8 @@ static void mark_nodes(struct kw_worker *worker, const struct kw_topology *topol
         by_index[i] = node;
         node->in_topology = true;
         node->serves_slots = from->primary && from->slot_count > 0;
-        bool failed = from->failed;
+        /* One that answers us is just back, or cut off from its peers: then its own word counts. */
+        bool failed = from->failed && !from->reachable;
         /* Waiting for a node that the cluster has given up helps nobody: what is in flight is settled now. */
         if (failed && !node->failed) kw_node_close_links(node, "the cluster says that the node has failed");
         node->failed = failed;

@@ -146,6 +146,7 @@ int kw_server_reopen_log(struct kw_server *server, char *why, size_t why_size) {
 
 static void on_topology(void *ctx, struct kw_topology *topology) {
     struct kw_server *server = ctx;
+    if (server->stopping) return;
     kw_topology_unref(server->topology);
     server->topology = kw_topology_ref(topology);
     kw_command_show_valkey(strcmp(topology->server_name, "valkey") == 0);

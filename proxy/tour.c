@@ -38,6 +38,7 @@ struct kw_request *kw_request_new_async(struct kw_session *session, const struct
 }
 
 void kw_request_finish_async(struct kw_worker *worker, struct kw_request *req, const struct kw_str *reply) {
+    worker->async_requests--;
     req->flags &= (uint16_t)~KW_REQF_ASYNC;
     kw_stats_command(&worker->stats, req->cmd, kw_worker_now_us(worker) - req->start_us, reply->data[0] == '-');
     if (reply->data[0] == '-') kw_stats_error(&worker->stats, reply->data, reply->len);
@@ -45,22 +46,8 @@ void kw_request_finish_async(struct kw_worker *worker, struct kw_request *req, c
     kw_request_complete(worker, req);
 }
 
-static void walk_step(struct kw_worker *worker, struct kw_message *message) {
+static void walk_home(struct kw_worker *worker, struct kw_message *message) {
     struct walk *walk = KW_CONTAINER_OF(message, struct walk, message);
-    struct kw_server *server = walk->home->server;
-    if (walk->next <= kw_server_worker_count(server)) {
-        walk->tour.visit(worker, walk->tour.context);
-        unsigned next = walk->next++;
-        struct kw_worker *to = next < kw_server_worker_count(server) ? kw_server_worker(server, next) : walk->home;
-        if (walk->next <= kw_server_worker_count(server)) {
-            kw_worker_post(to, message);
-            return;
-        }
-        if (worker != walk->home) {
-            kw_worker_post(walk->home, message);
-            return;
-        }
-    }
     struct kw_str out = {0};
     walk->tour.finish(worker, walk->tour.context, &out);
     kw_request_finish_async(worker, walk->req, &out);
@@ -69,14 +56,31 @@ static void walk_step(struct kw_worker *worker, struct kw_message *message) {
     kw_free(walk);
 }
 
+/* On to the next worker that still runs, or home; home stays for as long as it has such a request. */
+static void walk_on(struct walk *walk) {
+    struct kw_server *server = walk->home->server;
+    while (walk->next < kw_server_worker_count(server)) {
+        if (kw_worker_post(kw_server_worker(server, walk->next++), &walk->message)) return;
+    }
+    walk->message.run = walk_home;
+    bool posted = kw_worker_post(walk->home, &walk->message);
+    KW_ASSERT(posted);
+}
+
+static void walk_step(struct kw_worker *worker, struct kw_message *message) {
+    struct walk *walk = KW_CONTAINER_OF(message, struct walk, message);
+    walk->tour.visit(worker, walk->tour.context);
+    walk_on(walk);
+}
+
 void kw_tour_start(struct kw_worker *home, struct kw_request *req, const struct kw_tour *tour) {
     struct walk *walk = kw_calloc(1, sizeof(*walk));
     walk->message.run = walk_step;
     walk->tour = *tour;
     walk->home = home;
     walk->req = req;
-    walk->next = 1;
-    kw_worker_post(kw_server_worker(home->server, 0), &walk->message);
+    home->async_requests++;
+    walk_on(walk);
 }
 
 static void job_home(struct kw_worker *worker, struct kw_message *message) {
@@ -93,13 +97,15 @@ static void job_run(struct kw_worker *worker, struct kw_message *message) {
     struct job *job = KW_CONTAINER_OF(message, struct job, message);
     job->run(job->server, job->argv, job->argc, &job->out);
     message->run = job_home;
-    kw_worker_post(job->home, message);
+    bool posted = kw_worker_post(job->home, message);
+    KW_ASSERT(posted);
 }
 
 void kw_job_start(struct kw_worker *home, struct kw_request *req, const struct kw_arg *argv, size_t argc,
                   void (*run)(struct kw_server *server, const struct kw_arg *argv, size_t argc, struct kw_str *out)) {
     struct job *job = kw_calloc(1, sizeof(*job));
     job->message.run = job_run;
+    home->async_requests++;
     job->server = home->server;
     job->home = home;
     job->req = req;

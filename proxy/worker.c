@@ -6,6 +6,7 @@
 #include "proxy/worker.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/base.h"
@@ -55,12 +56,17 @@ void kw_worker_arm_retry(struct kw_worker *worker) {
     worker->retry_wanted = true;
 }
 
-void kw_worker_post(struct kw_worker *worker, struct kw_message *message) {
+bool kw_worker_post(struct kw_worker *worker, struct kw_message *message) {
     uv_mutex_lock(&worker->mailbox_lock);
-    message->next = worker->mailbox;
-    worker->mailbox = message;
+    bool open = !worker->mailbox_closed;
+    if (open) {
+        message->next = worker->mailbox;
+        worker->mailbox = message;
+        /* Under the lock: the handle cannot be closed before this returns. */
+        uv_async_send(&worker->wakeup);
+    }
     uv_mutex_unlock(&worker->mailbox_lock);
-    uv_async_send(&worker->wakeup);
+    return open;
 }
 
 static void on_wakeup(uv_async_t *handle) {
@@ -119,6 +125,11 @@ static void after_poll(uv_check_t *handle) {
 
 static void begin_stop(struct kw_worker *worker) {
     if (worker->stopping) return;
+    uv_mutex_lock(&worker->mailbox_lock);
+    bool more = worker->mailbox != NULL;
+    worker->mailbox_closed = !more;
+    uv_mutex_unlock(&worker->mailbox_lock);
+    if (more) return; /* the next tick tries again */
     worker->stopping = true;
     while (worker->sessions) kw_session_close(worker->sessions);
     kw_upstream_close_all(worker);
@@ -140,7 +151,7 @@ static void drain_step(struct kw_worker *worker) {
             kw_session_close(session);
         }
     }
-    if (!worker->sessions) begin_stop(worker);
+    if (!worker->sessions && !worker->async_requests) begin_stop(worker);
 }
 
 static void on_tick(uv_timer_t *handle) {
@@ -231,7 +242,9 @@ void kw_worker_post_client(struct kw_worker *worker, int fd) {
     client->message.run = take_client;
     client->fd = fd;
     atomic_fetch_add_explicit(&worker->load, 1, memory_order_relaxed);
-    kw_worker_post(worker, &client->message);
+    if (kw_worker_post(worker, &client->message)) return;
+    close(fd);
+    kw_free(client);
 }
 
 struct topology_message {
@@ -250,7 +263,9 @@ void kw_worker_post_topology(struct kw_worker *worker, struct kw_topology *topol
     struct topology_message *news = kw_calloc(1, sizeof(*news));
     news->message.run = take_topology;
     news->topology = kw_topology_ref(topology);
-    kw_worker_post(worker, &news->message);
+    if (kw_worker_post(worker, &news->message)) return;
+    kw_topology_unref(news->topology);
+    kw_free(news);
 }
 
 struct drain_message {
@@ -270,5 +285,5 @@ void kw_worker_post_drain(struct kw_worker *worker, uint64_t deadline_us) {
     struct drain_message *drain = kw_calloc(1, sizeof(*drain));
     drain->message.run = take_drain;
     drain->deadline_us = deadline_us;
-    kw_worker_post(worker, &drain->message);
+    if (!kw_worker_post(worker, &drain->message)) kw_free(drain);
 }

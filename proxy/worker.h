@@ -53,6 +53,8 @@ struct kw_worker {
 
     uv_mutex_t mailbox_lock;
     struct kw_message *mailbox; /* own; newest first */
+    bool mailbox_closed;
+    unsigned async_requests; /* that somebody else will complete: the worker stays for them */
 
     struct kw_pool *pool;
     struct kw_chunk *rbuf;   /* what sockets are read into */
@@ -108,8 +110,11 @@ int kw_worker_start(struct kw_worker *worker, struct kw_server *server, unsigned
 /* After its thread has ended. */
 void kw_worker_join(struct kw_worker *worker);
 
-/* Runs message->run on the worker's thread, soon. Any thread; takes ownership. */
-void kw_worker_post(struct kw_worker *worker, struct kw_message *message);
+/*
+ * Runs message->run on the worker's thread, soon. Any thread; takes ownership. False when the worker has ended: the
+ * message stays the caller's.
+ */
+bool kw_worker_post(struct kw_worker *worker, struct kw_message *message);
 
 /* The time of this loop turn, monotonic microseconds. Worker's thread. */
 uint64_t kw_worker_now_us(struct kw_worker *worker);

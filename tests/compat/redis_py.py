@@ -1,5 +1,6 @@
 """redis-py: what applications do with it, from several threads where they would; errors, passwords, size and load."""
 
+import hashlib
 import threading
 import time
 import unittest
@@ -94,7 +95,7 @@ class RedisPy(unittest.TestCase):
         text = "return redis.call('INCR', KEYS[1])"
         self.r.script_flush()
         self.assertEqual(self.r.eval(text, 1, "known:first"), 1)
-        sha = redis.client.Script(self.r, text).sha
+        sha = hashlib.sha1(text.encode()).hexdigest()
         for i in range(30):
             self.assertEqual(self.r.evalsha(sha, 1, "known:%d" % i), 1)
 
@@ -175,9 +176,9 @@ class RedisPy(unittest.TestCase):
             with redis.from_url(url) as r:
                 self.assertTrue(r.set("auth:k", "v"))
         with redis.Redis(support.HOST, support.AUTH_PORT, password="nope") as r:
-            self.assertRaisesRegex(redis.AuthenticationError, "(?i)invalid username-password", r.ping)
+            self.assertRaisesRegex(redis.RedisError, "(?i)invalid username-password", r.ping)
         with redis.Redis(support.HOST, support.AUTH_PORT) as r:
-            self.assertRaisesRegex(redis.AuthenticationError, "(?i)authentication required", r.get, "auth:k")
+            self.assertRaisesRegex(redis.RedisError, "(?i)authentication required", r.get, "auth:k")
 
     def test_errors_and_going_on(self):
         self.r.set("err:s", "x")

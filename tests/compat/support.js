@@ -40,8 +40,8 @@ async function until(cond, what, timeoutMs = 10000) {
 }
 
 const errors = {
-  wrongType: /^WRONGTYPE Operation against a key holding the wrong kind of value/,
-  crossSlot: /^CROSSSLOT Keys in request don't hash to the same slot.*hash tag/,
+  wrongType: /WRONGTYPE Operation against a key holding the wrong kind of value/,
+  crossSlot: /CROSSSLOT Keys in request don't hash to the same slot.*hash tag/,
   notServed: /is not supported through Keyway/,
   wrongPassword: /WRONGPASS/,
   noAuth: /NOAUTH Authentication required/,

@@ -418,4 +418,4 @@ class Learned(Compared):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    harness.main()

@@ -40,7 +40,7 @@ class Connections(harness.ProxyTest):
         for _ in range(3):
             with harness.Client(proxy.port) as c:
                 self.assertEqual(c.read_until_close(), b"-ERR max number of clients reached\r\n")
-        self.assertEqual(int(proxy_info(first)["rejected_connections"]), 3)
+        harness.wait_until(lambda: int(proxy_info(first)["rejected_connections"]) == 3, 5, "rejected_connections")
         clients.pop().close()
 
         def accepted():

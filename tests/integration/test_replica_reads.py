@@ -106,6 +106,7 @@ class ReplicaReads(harness.ProxyTest):
         proxy = self.start_proxy({"read-from": "prefer-replica", "topology-refresh": 500})
         with proxy.client() as c:
             c.ok("GET", self.key)
+            self.replica("SAVE")  # Redis serves what it has, until it is in sync again
             self.replica.kill()
             for _ in range(50):
                 self.assertEqual(c("GET", self.key), b"v")
@@ -124,6 +125,7 @@ class ReplicaReads(harness.ProxyTest):
         proxy = self.start_proxy({"read-from": "replica", "topology-refresh": 500, "request-timeout": 30000})
         with proxy.client() as reader, proxy.client() as writer:
             reader.ok("GET", self.key)
+            self.replica("SAVE")
             self.replica.kill()
             reader.cmd("GET", self.key)
             self.assertEqual(writer("SET", self.key, "v"), b"OK")

@@ -29,7 +29,7 @@ packages_missing() {
     declare -A have=()
     while read -r package version; do
         have[${package%%:*}]=$version
-    done < <(dpkg-query -W -f='${Package} ${Version} ${db:Status-Status}\n' "$@" 2>/dev/null | awk '$3 == "installed"')
+    done < <(dpkg-query -W -f='${Package} ${Version} ${db:Status-Status}\n' "$@" 2>/dev/null | awk '$3 == "installed" { print $1, $2 }')
     for package in "$@"; do
         version=${have[$package]:-}
         case $package in
