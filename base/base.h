@@ -9,12 +9,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define KW_LIKELY(x) __builtin_expect(!!(x), 1)
-#define KW_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define KW_LIKELY(x)                    __builtin_expect(!!(x), 1)
+#define KW_UNLIKELY(x)                  __builtin_expect(!!(x), 0)
 #define KW_PRINTF(fmt_index, first_arg) __attribute__((format(printf, fmt_index, first_arg)))
-#define KW_NORETURN __attribute__((noreturn))
-#define KW_UNUSED __attribute__((unused))
-#define KW_ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+#define KW_NORETURN                     __attribute__((noreturn))
+#define KW_UNUSED                       __attribute__((unused))
+#define KW_ARRAY_LEN(a)                 (sizeof(a) / sizeof((a)[0]))
 
 /* The object of `type` whose member `member` lives at `ptr`. */
 #define KW_CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))

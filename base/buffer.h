@@ -20,12 +20,12 @@ enum kw_chunk_class { KW_CHUNK_4K, KW_CHUNK_16K, KW_CHUNK_64K, KW_CHUNK_CLASSES,
 struct kw_pool;
 
 struct kw_chunk {
-    struct kw_pool *pool;   /* ref: where it returns to */
-    struct kw_chunk *next;  /* in the pool's free list */
-    uint32_t refs;          /* not atomic: one thread */
-    uint32_t cls;           /* enum kw_chunk_class */
-    size_t cap;             /* bytes of data[] */
-    size_t len;             /* bytes filled; appending continues here */
+    struct kw_pool *pool;  /* ref: where it returns to */
+    struct kw_chunk *next; /* in the pool's free list */
+    uint32_t refs;         /* not atomic: one thread */
+    uint32_t cls;          /* enum kw_chunk_class */
+    size_t cap;            /* bytes of data[] */
+    size_t len;            /* bytes filled; appending continues here */
     char data[];
 };
 

@@ -4,8 +4,8 @@
 
 #include <stdint.h>
 
-uint64_t kw_clock_us(void); /* monotonic, microseconds */
-uint64_t kw_clock_ms(void); /* monotonic, milliseconds */
+uint64_t kw_clock_us(void);      /* monotonic, microseconds */
+uint64_t kw_clock_ms(void);      /* monotonic, milliseconds */
 uint64_t kw_clock_wall_us(void); /* since the Unix epoch, microseconds; may jump */
 
 #endif

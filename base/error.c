@@ -4,7 +4,7 @@
 const char *kw_error_text(int code) {
     switch (code) {
     case KW_OK: return "ok";
-#define X(name, retry, ran, text) \
+#define X(name, retry, ran, text)                                                                                      \
     case KW_E##name: return text;
         KW_ERROR_MAP(X)
 #undef X
@@ -14,7 +14,7 @@ const char *kw_error_text(int code) {
 
 bool kw_error_retryable(int code) {
     switch (code) {
-#define X(name, retry, ran, text) \
+#define X(name, retry, ran, text)                                                                                      \
     case KW_E##name: return retry;
         KW_ERROR_MAP(X)
 #undef X
@@ -24,7 +24,7 @@ bool kw_error_retryable(int code) {
 
 bool kw_error_may_have_run(int code) {
     switch (code) {
-#define X(name, retry, ran, text) \
+#define X(name, retry, ran, text)                                                                                      \
     case KW_E##name: return ran;
         KW_ERROR_MAP(X)
 #undef X

@@ -9,18 +9,18 @@
 #include <stdbool.h>
 
 /*        name         retry  may_have_run  text */
-#define KW_ERROR_MAP(X)                                                       \
-    X(NOMEM, true, false, "out of memory")                                    \
-    X(INVALID, false, false, "invalid value")                                 \
-    X(RANGE, false, false, "value out of range")                              \
-    X(UNKNOWN, false, false, "unknown name")                                  \
-    X(IO, true, false, "input/output error")                                  \
-    X(PROTOCOL, false, false, "protocol error")                               \
-    X(LIMIT, true, false, "limit reached")                                    \
-    X(UNREACHABLE, true, false, "peer not reachable")                         \
-    X(LINKLOST, true, true, "connection lost before the reply")               \
-    X(TIMEOUT, true, true, "no reply in time")                                \
-    X(NOOWNER, true, false, "no node serves the slot")                        \
+#define KW_ERROR_MAP(X)                                                                                                \
+    X(NOMEM, true, false, "out of memory")                                                                             \
+    X(INVALID, false, false, "invalid value")                                                                          \
+    X(RANGE, false, false, "value out of range")                                                                       \
+    X(UNKNOWN, false, false, "unknown name")                                                                           \
+    X(IO, true, false, "input/output error")                                                                           \
+    X(PROTOCOL, false, false, "protocol error")                                                                        \
+    X(LIMIT, true, false, "limit reached")                                                                             \
+    X(UNREACHABLE, true, false, "peer not reachable")                                                                  \
+    X(LINKLOST, true, true, "connection lost before the reply")                                                        \
+    X(TIMEOUT, true, true, "no reply in time")                                                                         \
+    X(NOOWNER, true, false, "no node serves the slot")                                                                 \
     X(CLOSED, false, false, "closed")
 
 enum kw_error {
@@ -29,7 +29,7 @@ enum kw_error {
     KW_ERROR_MAP(X)
 #undef X
 #define X(name, retry, ran, text) KW_E##name = -KW_ENUM_##name,
-    KW_ERROR_MAP(X)
+        KW_ERROR_MAP(X)
 #undef X
 };
 

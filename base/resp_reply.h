@@ -22,8 +22,8 @@ struct kw_reply_scan {
     uint64_t skip;    /* payload bytes (with CRLF) still to come */
     int64_t number;   /* of the header line being read */
     uint8_t state;
-    char type;        /* of the element being read */
-    char first;       /* type of the whole reply */
+    char type;  /* of the element being read */
+    char first; /* type of the whole reply */
     bool negative;
     uint8_t digits;
 };

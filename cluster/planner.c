@@ -101,12 +101,13 @@ static void cross_slot_error(struct kw_str *out, const struct kw_command *cmd, c
     size_t tag_len;
     kw_slot_hash_tag(a->data, a->len, &tag, &tag_len);
     bool whole_key = tag_len == a->len;
-    kw_str_resp_error(out,
-                      "CROSSSLOT Keys in request don't hash to the same slot: '%.*s' is in slot %u and '%.*s' in slot "
-                      "%u, so '%s' cannot run in one step; a common hash tag such as {%.*s} in both names%s would fix it",
-                      shown(a->len), a->data, kw_slot_of_key(a->data, a->len), shown(b->len), b->data,
-                      kw_slot_of_key(b->data, b->len), cmd->name, shown(tag_len), tag,
-                      whole_key ? "" : " (the first already has it)");
+    kw_str_resp_error(
+        out,
+        "CROSSSLOT Keys in request don't hash to the same slot: '%.*s' is in slot %u and '%.*s' in slot "
+        "%u, so '%s' cannot run in one step; a common hash tag such as {%.*s} in both names%s would fix it",
+        shown(a->len), a->data, kw_slot_of_key(a->data, a->len), shown(b->len), b->data,
+        kw_slot_of_key(b->data, b->len), cmd->name, shown(tag_len), tag,
+        whole_key ? "" : " (the first already has it)");
 }
 
 static bool grow(struct kw_planner *planner, uint32_t need) {
@@ -287,8 +288,8 @@ void kw_planner_unknown_error(struct kw_str *out, const struct kw_arg *argv, siz
         int len = argv[i].len < (size_t)room ? (int)argv[i].len : room;
         kw_str_printf(&args, "'%.*s' ", argv[i].data ? len : 0, argv[i].data ? argv[i].data : "");
     }
-    kw_str_resp_error(out, "ERR unknown command '%.*s', with args beginning with: %s", shown(argv[0].len),
-                      argv[0].data, args.data ? args.data : "");
+    kw_str_resp_error(out, "ERR unknown command '%.*s', with args beginning with: %s", shown(argv[0].len), argv[0].data,
+                      args.data ? args.data : "");
     kw_str_deinit(&args);
 }
 

@@ -16,15 +16,15 @@
 
 /* How a command is served. A row of serve_table.inc each; commands without a row are served by their keys. */
 enum kw_serve {
-    KW_SERVE_KEYS,       /* forwarded to the slot of its keys */
-    KW_SERVE_SPLIT_GET,  /* array of values, one a key: MGET */
-    KW_SERVE_SPLIT_SET,  /* key value pairs, +OK: MSET */
-    KW_SERVE_SPLIT_SUM,  /* integer, summed: DEL, EXISTS... */
-    KW_SERVE_LOCAL,      /* answered by the proxy */
-    KW_SERVE_SHARDS,     /* sent to every primary, replies merged */
-    KW_SERVE_ANY,        /* keyless, any primary will do */
-    KW_SERVE_BLOCKING,   /* by its keys, on a link of its own */
-    KW_SERVE_REFUSED,    /* would break what others rely on, or not served yet */
+    KW_SERVE_KEYS,      /* forwarded to the slot of its keys */
+    KW_SERVE_SPLIT_GET, /* array of values, one a key: MGET */
+    KW_SERVE_SPLIT_SET, /* key value pairs, +OK: MSET */
+    KW_SERVE_SPLIT_SUM, /* integer, summed: DEL, EXISTS... */
+    KW_SERVE_LOCAL,     /* answered by the proxy */
+    KW_SERVE_SHARDS,    /* sent to every primary, replies merged */
+    KW_SERVE_ANY,       /* keyless, any primary will do */
+    KW_SERVE_BLOCKING,  /* by its keys, on a link of its own */
+    KW_SERVE_REFUSED,   /* would break what others rely on, or not served yet */
 };
 
 enum kw_plan_kind {
@@ -51,17 +51,18 @@ struct kw_plan {
     int slot; /* FORWARD, EXCLUSIVE; -1: no key, any primary */
     unsigned part_count;
     unsigned key_count;
-    const struct kw_plan_part *parts;  /* borrowed until the next call */
-    const uint32_t *order;             /* indexes into keys, grouped by part, ascending within one */
-    const uint32_t *key_part;          /* part of each key */
-    const unsigned *keys;              /* positions in argv */
+    const struct kw_plan_part *parts; /* borrowed until the next call */
+    const uint32_t *order;            /* indexes into keys, grouped by part, ascending within one */
+    const uint32_t *key_part;         /* part of each key */
+    const unsigned *keys;             /* positions in argv */
     const struct kw_str *error;
 };
 
 struct kw_planner *kw_planner_new(void);
 void kw_planner_free(struct kw_planner *planner);
 
-/* How the command is served; `cmd` from kw_command_lookup or one of its subcommands. Any thread after kw_planner_new. */
+/* How the command is served; `cmd` from kw_command_lookup or one of its subcommands. Any thread after kw_planner_new.
+ */
 enum kw_serve kw_planner_serve(const struct kw_command *cmd);
 
 /* Decides for a complete request whose command is known and whose arity fits. */

@@ -48,7 +48,8 @@ static void reject(struct kw_session *session, const struct kw_command *cmd, con
 }
 
 /* Fills worker->argv from the frame. False when memory is gone. */
-static bool fill_argv(struct kw_worker *worker, const struct kw_request_parse *parse, const char *base, uint32_t count) {
+static bool fill_argv(struct kw_worker *worker, const struct kw_request_parse *parse, const char *base,
+                      uint32_t count) {
     if (!kw_worker_argv_reserve(worker, count)) return false;
     if (parse->is_inline) base = parse->unquoted;
     for (uint32_t i = 0; i < count; i++) {

@@ -126,7 +126,8 @@ static bool may_go_at_once(struct kw_session *session, const struct kw_request *
         session->route_seq = worker->route_seq;
         return !(req->flags & KW_REQF_EXCLUSIVE);
     }
-    if (session->parked > 0 || session->route_seq != worker->route_seq || (req->flags & KW_REQF_EXCLUSIVE)) return false;
+    if (session->parked > 0 || session->route_seq != worker->route_seq || (req->flags & KW_REQF_EXCLUSIVE))
+        return false;
     if (session->multikey > 0 && held_by_multikey(session, req)) return false;
     return !worker->any_open || req->slot < 0 || !kw_dispatch_slot_is_open(worker, (unsigned)req->slot);
 }

@@ -187,7 +187,8 @@ static void big_bytes(struct kw_session *session, struct input *in) {
         stream_carry(session);
         kw_stream_bytes(session, in->chunk, in->off, take);
     } else {
-        if (kw_outq_add_try(&intake->bigs[intake->big_count - 1].data, session->worker->pool, in->chunk, in->off, take)) {
+        if (kw_outq_add_try(&intake->bigs[intake->big_count - 1].data, session->worker->pool, in->chunk, in->off,
+                            take)) {
             out_of_memory(session);
             return;
         }

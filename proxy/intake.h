@@ -23,13 +23,13 @@ struct kw_intake {
     struct kw_chunk *carry; /* own; the frame's bytes without large payloads; carry->len is their number */
     struct kw_big *bigs;    /* own; one for each large argument, in order */
     unsigned big_count;
-    size_t big_left;  /* of the payload being received, bytes */
-    size_t big_bytes; /* kept in bigs */
+    size_t big_left;           /* of the payload being received, bytes */
+    size_t big_bytes;          /* kept in bigs */
     struct kw_request *stream; /* borrowed; the frame is being streamed as this */
-    bool streaming;   /* the frame flows through, or is dropped */
-    bool stream_open; /* a link takes its bytes */
-    size_t stream_sent; /* bytes of the carry that have been passed on */
-    struct kw_outq backlog; /* received, not looked at yet */
+    bool streaming;            /* the frame flows through, or is dropped */
+    bool stream_open;          /* a link takes its bytes */
+    size_t stream_sent;        /* bytes of the carry that have been passed on */
+    struct kw_outq backlog;    /* received, not looked at yet */
 };
 
 /* Plans and starts a command whose frame is complete. */

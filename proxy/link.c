@@ -6,11 +6,11 @@
  */
 #include "proxy/link.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -282,7 +282,8 @@ static int queue_frame(struct kw_link *link, struct kw_request *req) {
     struct kw_frame *frame = &req->frame;
     int err = 0;
     if (frame->chunk && frame->len < KW_REF_MIN) {
-        err = kw_outq_copy_try(&link->out, pool, frame->chunk->data + frame->off, frame->len, OUT_CHUNK) ? 0 : KW_ENOMEM;
+        err =
+            kw_outq_copy_try(&link->out, pool, frame->chunk->data + frame->off, frame->len, OUT_CHUNK) ? 0 : KW_ENOMEM;
     } else if (frame->chunk) {
         err = kw_outq_ref_try(&link->out, pool, frame->chunk, frame->off, frame->len);
     }

@@ -121,10 +121,11 @@ bool kw_link_reply_bytes(struct kw_link *link, struct kw_chunk *chunk, size_t le
 }
 
 static void fail_in_doubt(struct kw_worker *worker, struct kw_request *req, const char *addr, const char *why) {
-    kw_request_reply_error(worker, req,
-                           "INDOUBT The connection to node %s was lost (%s) after the command was sent: it may have run "
-                           "or not",
-                           addr, why);
+    kw_request_reply_error(
+        worker, req,
+        "INDOUBT The connection to node %s was lost (%s) after the command was sent: it may have run "
+        "or not",
+        addr, why);
     kw_dispatch_forget(req);
     kw_request_complete(worker, req);
 }
@@ -200,8 +201,7 @@ static void expire_inflight(struct kw_link *link, struct kw_request *req) {
     if (link->streaming == req) link->streaming = NULL;
     bool ran = req->link_end <= kw_link_sent_offset(link);
     if (req->flags & KW_REQF_READONLY || !ran) {
-        kw_request_reply_error(worker, req, "TIMEOUT Node %s did not answer within request-timeout",
-                               link->node->addr);
+        kw_request_reply_error(worker, req, "TIMEOUT Node %s did not answer within request-timeout", link->node->addr);
     } else {
         kw_request_reply_error(worker, req,
                                "INDOUBT Node %s did not answer within request-timeout: the command may have run or not",

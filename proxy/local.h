@@ -38,14 +38,15 @@ bool kw_arg_int(const struct kw_arg *arg, long long *out);
 
 /* Handlers, by file. */
 kw_local_handler kw_local_auth, kw_local_echo, kw_local_hello, kw_local_ping, kw_local_quit, kw_local_reset,
-    kw_local_select, kw_local_time;                                       /* local_connection.c */
+    kw_local_select, kw_local_time; /* local_connection.c */
 kw_local_handler kw_local_client_id, kw_local_client_info, kw_local_client_kill, kw_local_client_list,
     kw_local_client_getname, kw_local_client_setname, kw_local_client_setinfo, kw_local_client_no_evict,
-    kw_local_client_help, kw_local_client_getredir, kw_local_client_reply;  /* local_client.c */
-kw_local_handler kw_local_command;                                        /* local_command.c */
+    kw_local_client_help, kw_local_client_getredir, kw_local_client_reply; /* local_client.c */
+kw_local_handler kw_local_command;                                         /* local_command.c */
 kw_local_handler kw_local_config_get, kw_local_config_set, kw_local_config_rewrite, kw_local_config_resetstat,
-    kw_local_config_help;                                                 /* local_config.c */
-kw_local_handler kw_local_info;                                           /* local_info.c */
-kw_local_handler kw_local_slowlog_get, kw_local_slowlog_len, kw_local_slowlog_reset, kw_local_slowlog_help; /* local_slowlog.c */
+    kw_local_config_help;       /* local_config.c */
+kw_local_handler kw_local_info; /* local_info.c */
+kw_local_handler kw_local_slowlog_get, kw_local_slowlog_len, kw_local_slowlog_reset,
+    kw_local_slowlog_help; /* local_slowlog.c */
 
 #endif

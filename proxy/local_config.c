@@ -1,8 +1,8 @@
 /* CONFIG: the proxy's own settings, changed on the main thread, which owns them. */
 #include <string.h>
 
-#include "base/base.h"
 #include "base/alloc.h"
+#include "base/base.h"
 #include "base/config.h"
 #include "proxy/local.h"
 #include "proxy/server.h"
@@ -35,7 +35,9 @@ static void add_pair(void *ctx, const char *name, const char *value) {
 static const struct {
     const char *name, *value;
 } fixed[] = {
-    {"databases", "1"}, {"cluster-enabled", "no"}, {"notify-keyspace-events", ""},
+    {"databases", "1"},
+    {"cluster-enabled", "no"},
+    {"notify-keyspace-events", ""},
 };
 
 static void get(struct kw_server *server, const struct kw_arg *argv, size_t argc, struct kw_str *out) {
@@ -122,11 +124,16 @@ void kw_local_config_resetstat(struct kw_local_call *call) {
 void kw_local_config_help(struct kw_local_call *call) {
     static const char *const lines[] = {
         "CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-        "GET <pattern>", "    Return parameters matching the glob-like <pattern> and their values.",
-        "SET <directive> <value>", "    Set the configuration <directive> to <value>.",
-        "RESETSTAT", "    Reset statistics reported by the INFO command.",
-        "REWRITE", "    Rewrite the configuration file.",
-        "HELP", "    Print this help.",
+        "GET <pattern>",
+        "    Return parameters matching the glob-like <pattern> and their values.",
+        "SET <directive> <value>",
+        "    Set the configuration <directive> to <value>.",
+        "RESETSTAT",
+        "    Reset statistics reported by the INFO command.",
+        "REWRITE",
+        "    Rewrite the configuration file.",
+        "HELP",
+        "    Print this help.",
     };
     kw_str_resp_array(call->out, KW_ARRAY_LEN(lines));
     for (size_t i = 0; i < KW_ARRAY_LEN(lines); i++) kw_str_resp_simple(call->out, lines[i]);

@@ -111,7 +111,8 @@ void kw_local_client_setinfo(struct kw_local_call *call) {
     struct kw_session_identity *who = kw_session_identity(call->session);
     bool is_name = kw_arg_is(what, "lib-name");
     if (!is_name && !kw_arg_is(what, "lib-ver")) {
-        kw_str_resp_error(call->out, "ERR Unrecognized option '%.*s'", (int)(what->len > 64 ? 64 : what->len), what->data);
+        kw_str_resp_error(call->out, "ERR Unrecognized option '%.*s'", (int)(what->len > 64 ? 64 : what->len),
+                          what->data);
     } else if (!valid_name(&call->argv[3])) {
         kw_str_resp_error(call->out, "ERR %s cannot contain spaces, newlines or special characters.",
                           is_name ? "lib-name" : "lib-ver");

@@ -68,16 +68,19 @@ static void print_server(struct info *info, struct kw_str *out) {
     uname(&os);
     uint64_t up_s = (kw_clock_ms() - facts.started_ms) / 1000;
     const char *version = kw_info_text(&info->shards, "redis_version");
-    kw_str_printf(out,
-                  "# Server\r\nredis_version:%s\r\nredis_git_sha1:00000000\r\nredis_git_dirty:0\r\nredis_build_id:0\r\n"
-                  "redis_mode:standalone\r\nos:%s %s %s\r\narch_bits:64\r\nmonotonic_clock:POSIX clock_gettime\r\n"
-                  "multiplexing_api:epoll\r\natomicvar_api:c11-builtin\r\nprocess_id:%d\r\nprocess_supervised:no\r\n"
-                  "run_id:%s\r\ntcp_port:%u\r\nserver_time_usec:%llu\r\nuptime_in_seconds:%llu\r\nuptime_in_days:%llu\r\n"
-                  "hz:10\r\nconfigured_hz:10\r\nlru_clock:0\r\nexecutable:%s\r\nconfig_file:%s\r\nkeyway_version:%s\r\n",
-                  version ? version : info->topology && info->topology->server_version[0] ? info->topology->server_version : "7.0.15",
-                  os.sysname, os.release, os.machine, (int)getpid(), facts.run_id, facts.port,
-                  (unsigned long long)kw_clock_wall_us(), (unsigned long long)up_s, (unsigned long long)(up_s / 86400),
-                  facts.executable, facts.config_file, KW_VERSION);
+    kw_str_printf(
+        out,
+        "# Server\r\nredis_version:%s\r\nredis_git_sha1:00000000\r\nredis_git_dirty:0\r\nredis_build_id:0\r\n"
+        "redis_mode:standalone\r\nos:%s %s %s\r\narch_bits:64\r\nmonotonic_clock:POSIX clock_gettime\r\n"
+        "multiplexing_api:epoll\r\natomicvar_api:c11-builtin\r\nprocess_id:%d\r\nprocess_supervised:no\r\n"
+        "run_id:%s\r\ntcp_port:%u\r\nserver_time_usec:%llu\r\nuptime_in_seconds:%llu\r\nuptime_in_days:%llu\r\n"
+        "hz:10\r\nconfigured_hz:10\r\nlru_clock:0\r\nexecutable:%s\r\nconfig_file:%s\r\nkeyway_version:%s\r\n",
+        version                                               ? version
+        : info->topology && info->topology->server_version[0] ? info->topology->server_version
+                                                              : "7.0.15",
+        os.sysname, os.release, os.machine, (int)getpid(), facts.run_id, facts.port,
+        (unsigned long long)kw_clock_wall_us(), (unsigned long long)up_s, (unsigned long long)(up_s / 86400),
+        facts.executable, facts.config_file, KW_VERSION);
 }
 
 static void print_clients(struct info *info, struct kw_str *out) {
@@ -160,23 +163,27 @@ static void print_keyway(struct info *info, struct kw_str *out) {
     const struct kw_topology *topology = info->topology;
     struct rusage self;
     getrusage(RUSAGE_SELF, &self);
-    kw_str_printf(out,
-                  "# Keyway\r\nkeyway_version:%s\r\nworkers:%u\r\nproxy_used_memory:%zu\r\nproxy_max_rss:%ld\r\n"
-                  "buffer_pool_bytes:%llu\r\nrequests_in_flight:%llu\r\nrequests_waiting:%llu\r\nupstream_links:%llu\r\n"
-                  "redirects_followed:%llu\r\nclient_output_limit_disconnections:%llu\r\ntopology_version:%llu\r\n"
-                  "shards:%u\r\nshards_answering:%u\r\nslots_assigned:%u\r\n",
-                  KW_VERSION, kw_server_worker_count(info->server), kw_alloc_used_bytes(), self.ru_maxrss * 1024,
-                  (unsigned long long)info->stats.pool_bytes, (unsigned long long)info->stats.inflight,
-                  (unsigned long long)info->stats.parked, (unsigned long long)info->stats.links,
-                  (unsigned long long)info->stats.redirects, (unsigned long long)info->stats.output_limit_closed,
-                  (unsigned long long)(topology ? topology->version : 0), topology ? topology->primary_count : 0,
-                  info->shards.answered, topology ? topology->owned_slots : 0);
+    kw_str_printf(
+        out,
+        "# Keyway\r\nkeyway_version:%s\r\nworkers:%u\r\nproxy_used_memory:%zu\r\nproxy_max_rss:%ld\r\n"
+        "buffer_pool_bytes:%llu\r\nrequests_in_flight:%llu\r\nrequests_waiting:%llu\r\nupstream_links:%llu\r\n"
+        "redirects_followed:%llu\r\nclient_output_limit_disconnections:%llu\r\ntopology_version:%llu\r\n"
+        "shards:%u\r\nshards_answering:%u\r\nslots_assigned:%u\r\n",
+        KW_VERSION, kw_server_worker_count(info->server), kw_alloc_used_bytes(), self.ru_maxrss * 1024,
+        (unsigned long long)info->stats.pool_bytes, (unsigned long long)info->stats.inflight,
+        (unsigned long long)info->stats.parked, (unsigned long long)info->stats.links,
+        (unsigned long long)info->stats.redirects, (unsigned long long)info->stats.output_limit_closed,
+        (unsigned long long)(topology ? topology->version : 0), topology ? topology->primary_count : 0,
+        info->shards.answered, topology ? topology->owned_slots : 0);
     unsigned nth = 0;
     for (unsigned i = 0; topology && i < topology->node_count; i++) {
         const struct kw_topo_node *node = &topology->nodes[i];
         if (!node->primary || node->slot_count == 0) continue;
         kw_str_printf(out, "shard%u:primary=%s,slots=%u,replicas=%u,state=%s\r\n", nth++, node->addr, node->slot_count,
-                      node->replica_count, node->failed ? "failed" : node->reachable ? "ok" : "unreachable");
+                      node->replica_count,
+                      node->failed      ? "failed"
+                      : node->reachable ? "ok"
+                                        : "unreachable");
     }
 }
 
@@ -184,12 +191,18 @@ static const struct {
     enum kw_info_section section;
     void (*print)(struct info *info, struct kw_str *out);
 } printers[] = {
-    {KW_INFO_SERVER, print_server},           {KW_INFO_CLIENTS, print_clients},
-    {KW_INFO_MEMORY, print_memory},           {KW_INFO_PERSISTENCE, print_persistence},
-    {KW_INFO_STATS, print_stats},             {KW_INFO_REPLICATION, print_replication},
-    {KW_INFO_CPU, print_cpu},                 {KW_INFO_MODULES, print_modules},
-    {KW_INFO_COMMANDSTATS, print_commandstats}, {KW_INFO_ERRORSTATS, print_errorstats},
-    {KW_INFO_CLUSTER, print_cluster},         {KW_INFO_KEYSPACE, print_keyspace},
+    {KW_INFO_SERVER, print_server},
+    {KW_INFO_CLIENTS, print_clients},
+    {KW_INFO_MEMORY, print_memory},
+    {KW_INFO_PERSISTENCE, print_persistence},
+    {KW_INFO_STATS, print_stats},
+    {KW_INFO_REPLICATION, print_replication},
+    {KW_INFO_CPU, print_cpu},
+    {KW_INFO_MODULES, print_modules},
+    {KW_INFO_COMMANDSTATS, print_commandstats},
+    {KW_INFO_ERRORSTATS, print_errorstats},
+    {KW_INFO_CLUSTER, print_cluster},
+    {KW_INFO_KEYSPACE, print_keyspace},
     {KW_INFO_KEYWAY, print_keyway},
 };
 
@@ -244,7 +257,10 @@ void kw_local_info(struct kw_local_call *call) {
     }
     static const char ask[] = "*1\r\n$4\r\nINFO\r\n";
     struct kw_broadcast_options options = {
-        .merge = shards_answered, .tolerant = true, .context = info, .free_context = info_free,
+        .merge = shards_answered,
+        .tolerant = true,
+        .context = info,
+        .free_context = info_free,
         .wait_us = SHARD_WAIT_US,
     };
     kw_broadcast(session, call->cmd, ask, sizeof(ask) - 1, &options);

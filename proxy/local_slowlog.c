@@ -1,4 +1,5 @@
-/* SLOWLOG over all workers: newest first. An entry has a seventh and eighth field: microseconds at the node, and in the proxy. */
+/* SLOWLOG over all workers: newest first. An entry has a seventh and eighth field: microseconds at the node, and in the
+ * proxy. */
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,12 +106,17 @@ void kw_local_slowlog_reset(struct kw_local_call *call) {
 void kw_local_slowlog_help(struct kw_local_call *call) {
     static const char *const lines[] = {
         "SLOWLOG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-        "GET [<count>]", "    Return top <count> entries from the slowlog (default: 10, -1 mean all).",
-        "    Entries are made of: id, timestamp, time in microseconds, arguments array, client IP and port, client name,",
+        "GET [<count>]",
+        "    Return top <count> entries from the slowlog (default: 10, -1 mean all).",
+        "    Entries are made of: id, timestamp, time in microseconds, arguments array, client IP and port, client "
+        "name,",
         "    time at the node in microseconds, time in the proxy in microseconds.",
-        "LEN", "    Return the length of the slowlog.",
-        "RESET", "    Reset the slowlog.",
-        "HELP", "    Print this help.",
+        "LEN",
+        "    Return the length of the slowlog.",
+        "RESET",
+        "    Reset the slowlog.",
+        "HELP",
+        "    Print this help.",
     };
     kw_str_resp_array(call->out, KW_ARRAY_LEN(lines));
     for (size_t i = 0; i < KW_ARRAY_LEN(lines); i++) kw_str_resp_simple(call->out, lines[i]);

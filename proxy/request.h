@@ -26,10 +26,10 @@ struct kw_node;
 struct kw_group;
 
 /*                 name      may be followed by */
-#define KW_REQUEST_STATES(X)                                           \
-    X(NEW, BIT(PARKED) | BIT(DONE))                                    \
-    X(PARKED, BIT(INFLIGHT) | BIT(DONE))                               \
-    X(INFLIGHT, BIT(PARKED) | BIT(DONE))                               \
+#define KW_REQUEST_STATES(X)                                                                                           \
+    X(NEW, BIT(PARKED) | BIT(DONE))                                                                                    \
+    X(PARKED, BIT(INFLIGHT) | BIT(DONE))                                                                               \
+    X(INFLIGHT, BIT(PARKED) | BIT(DONE))                                                                               \
     X(DONE, 0)
 
 enum kw_request_state {
@@ -39,17 +39,17 @@ enum kw_request_state {
 };
 
 enum kw_request_flag {
-    KW_REQF_READONLY = 1 << 0,  /* may be repeated: a read */
-    KW_REQF_INTERNAL = 1 << 1,  /* ours (handshake, ASKING): its reply is swallowed */
-    KW_REQF_EXCLUSIVE = 1 << 2, /* runs alone, on a link of its own */
-    KW_REQF_STREAMED = 1 << 3,  /* its bytes are not kept: it cannot be repeated */
-    KW_REQF_REPLYING = 1 << 4,  /* part of its reply has left already */
-    KW_REQF_CLOSE = 1 << 5,     /* the session closes behind its reply */
-    KW_REQF_ANY_SLOT = 1 << 6,  /* concerns all slots: nothing of the session overtakes it */
-    KW_REQF_SCRIPT = 1 << 7,    /* may answer any error text */
-    KW_REQF_PROBE = 1 << 8,     /* internal: answers whether the slot is here */
-    KW_REQF_ERROR = 1 << 9,     /* the reply is an error */
-    KW_REQF_LOCAL = 1 << 10,    /* answered by the proxy */
+    KW_REQF_READONLY = 1 << 0,   /* may be repeated: a read */
+    KW_REQF_INTERNAL = 1 << 1,   /* ours (handshake, ASKING): its reply is swallowed */
+    KW_REQF_EXCLUSIVE = 1 << 2,  /* runs alone, on a link of its own */
+    KW_REQF_STREAMED = 1 << 3,   /* its bytes are not kept: it cannot be repeated */
+    KW_REQF_REPLYING = 1 << 4,   /* part of its reply has left already */
+    KW_REQF_CLOSE = 1 << 5,      /* the session closes behind its reply */
+    KW_REQF_ANY_SLOT = 1 << 6,   /* concerns all slots: nothing of the session overtakes it */
+    KW_REQF_SCRIPT = 1 << 7,     /* may answer any error text */
+    KW_REQF_PROBE = 1 << 8,      /* internal: answers whether the slot is here */
+    KW_REQF_ERROR = 1 << 9,      /* the reply is an error */
+    KW_REQF_LOCAL = 1 << 10,     /* answered by the proxy */
     KW_REQF_UNBOUNDED = 1 << 11, /* blocks as long as its client says: no request timeout */
     KW_REQF_MULTIKEY = 1 << 13,  /* several keys of one slot: may be refused while a later one would run */
     KW_REQF_ASYNC = 1 << 12,     /* somebody else will complete it, even when the client has gone */
@@ -85,8 +85,8 @@ struct kw_request {
     uint16_t flags;
     uint8_t state;
     uint8_t attempts;
-    bool ask;        /* to `target` with ASKING in front */
-    bool overtaken;  /* a later request of the slot ran while this one was refused */
+    bool ask;            /* to `target` with ASKING in front */
+    bool overtaken;      /* a later request of the slot ran while this one was refused */
     bool later_inflight; /* PARKED: a later one of its slot is still at a node */
     char reply_type;     /* first byte of the reply */
 };

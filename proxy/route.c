@@ -63,9 +63,8 @@ struct kw_link *kw_route_link(struct kw_worker *worker, const struct kw_request 
     if (prefer) return prefer->node == node && !prefer->closing ? prefer : kw_link_pick(node, KW_LINK_SHARED);
     if (KW_UNLIKELY(kw_server_limits(worker->server)->read_from != KW_READ_PRIMARY) && !req->target &&
         (req->flags & KW_REQF_READONLY) && req->slot >= 0) {
-        /* Refused once by a replica: the primary knows, unless only replicas will do. */
-        bool again = req->attempts > 0 && kw_server_limits(worker->server)->read_from != KW_READ_REPLICA;
-        if (!again) return read_link(worker, node);
+        /* One that a replica refused goes to the primary. */
+        if (req->attempts == 0) return read_link(worker, node);
     }
     return kw_link_pick(node, KW_LINK_SHARED);
 }

@@ -133,7 +133,8 @@ void kw_server_settings_changed(struct kw_server *server) {
     atomic_store_explicit(&server->limits, limits, memory_order_release);
     atomic_store(&server->maxclients, server->settings->maxclients);
     if (server->discovery) {
-        kw_discovery_set_auth(server->discovery, server->settings->cluster_username, server->settings->cluster_password);
+        kw_discovery_set_auth(server->discovery, server->settings->cluster_username,
+                              server->settings->cluster_password);
     }
 }
 
@@ -312,7 +313,8 @@ int kw_server_run(struct kw_config *cfg, struct kw_settings *settings) {
     kw_server_settings_changed(server);
     kw_config_bind(cfg, server);
     struct kw_listener_hooks hooks = {on_client, may_accept, server};
-    if (kw_listener_open(&server->listener, &server->loop, settings, &hooks) || write_pidfile(settings->pidfile)) return 1;
+    if (kw_listener_open(&server->listener, &server->loop, settings, &hooks) || write_pidfile(settings->pidfile))
+        return 1;
     start_signals(server);
     if (start_workers(server) || start_discovery(server)) return 1;
     kw_listener_start(server->listener);

@@ -134,7 +134,8 @@ void kw_session_mark_dirty(struct kw_session *session) {
 }
 
 size_t kw_session_output_bytes(const struct kw_session *session) {
-    return session->out.bytes + (session->writing ? uv_stream_get_write_queue_size((const uv_stream_t *)&session->tcp) : 0);
+    return session->out.bytes +
+           (session->writing ? uv_stream_get_write_queue_size((const uv_stream_t *)&session->tcp) : 0);
 }
 
 bool kw_session_full(const struct kw_session *session) {
@@ -284,7 +285,8 @@ static void check_output_limit(struct kw_session *session, uint32_t now_s) {
     const struct kw_limits *limits = kw_server_limits(session->worker->server);
     size_t bytes = kw_session_output_bytes(session) + session->held_bytes;
     /* What waits at a node because this client does not read is owed to it as well. */
-    if (session->stalls_link && now_s - session->wrote_s > STALL_S) bytes += (size_t)session->inflight * session->reply_avg;
+    if (session->stalls_link && now_s - session->wrote_s > STALL_S)
+        bytes += (size_t)session->inflight * session->reply_avg;
     bool over_hard = limits->output_hard && bytes > limits->output_hard;
     bool over_soft = limits->output_soft && bytes > limits->output_soft;
     if (!over_soft) {
@@ -294,7 +296,8 @@ static void check_output_limit(struct kw_session *session, uint32_t now_s) {
     }
     if (over_hard || (over_soft && now_s - session->over_soft_s >= limits->output_soft_s)) {
         static struct kw_log_limit limit;
-        kw_log_limited(&limit, KW_LOG_WARNING, "client id=%llu closed for overcoming of output buffer limits (%zu bytes)",
+        kw_log_limited(&limit, KW_LOG_WARNING,
+                       "client id=%llu closed for overcoming of output buffer limits (%zu bytes)",
                        (unsigned long long)session->id, bytes);
         session->worker->stats.output_limit_closed++;
         kw_session_close(session);

@@ -29,19 +29,19 @@ struct kw_session {
     struct kw_session *prev, *next;
     struct kw_session *dirty_next;
     struct kw_session *irregular_prev, *irregular_next;
-    struct kw_intake *intake; /* own; NULL between frames */
+    struct kw_intake *intake;             /* own; NULL between frames */
     struct kw_session_identity *identity; /* own; NULL mostly */
     struct kw_outq out;
-    struct kw_write *writing; /* own; what the kernel did not take at once */
+    struct kw_write *writing;                     /* own; what the kernel did not take at once */
     struct kw_request *queue_head, *queue_tail;   /* replies to come, in order */
     struct kw_request *active_head, *active_tail; /* on their way to nodes */
     uint64_t id;
-    uint64_t route_seq; /* worker's, when nothing was in flight */
-    size_t held_bytes;  /* replies that wait for their turn */
-    uint32_t inflight;  /* requests in queue */
-    uint32_t parked;    /* of the active ones */
-    uint32_t multikey;  /* of the active ones: those that hold back what follows in their slot */
-    uint32_t reply_avg; /* bytes, moving average: how many may be in flight */
+    uint64_t route_seq;         /* worker's, when nothing was in flight */
+    size_t held_bytes;          /* replies that wait for their turn */
+    uint32_t inflight;          /* requests in queue */
+    uint32_t parked;            /* of the active ones */
+    uint32_t multikey;          /* of the active ones: those that hold back what follows in their slot */
+    uint32_t reply_avg;         /* bytes, moving average: how many may be in flight */
     uint32_t created_s, last_s; /* monotonic seconds */
     uint32_t wrote_s;           /* when the client last took bytes */
     uint32_t over_soft_s;       /* since when the output is over the soft limit; 0: it is not */
@@ -50,8 +50,8 @@ struct kw_session {
     bool dirty : 1;
     bool irregular : 1;
     bool needs_pass : 1;
-    bool paused : 1;  /* not reading */
-    bool hold : 1;    /* an exclusive request runs: no new ones */
+    bool paused : 1; /* not reading */
+    bool hold : 1;   /* an exclusive request runs: no new ones */
     bool closing : 1;
     bool close_after_reply : 1;
     bool ended : 1; /* the client has sent all it will */

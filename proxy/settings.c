@@ -32,14 +32,20 @@ static int apply_log(void *ctx, char *why, size_t why_size) {
 }
 
 #define S struct kw_settings
-#define INT(name, field, flags, value, min, max, unit, help, apply) \
-    {name, KW_CONFIG_INT, flags, KW_CONFIG_NUMBER_AT(S, field), value, min, max, NULL, NULL, unit, help, NULL, apply}
-#define BYTES(name, field, value, min, max, help) \
-    {name, KW_CONFIG_BYTES, KW_CONFIG_MUTABLE, KW_CONFIG_NUMBER_AT(S, field), value, min, max, NULL, NULL, "bytes", help, NULL, apply_limits}
-#define TEXT(name, type, field, flags, value, help, validate, apply) \
-    {name, type, flags, KW_CONFIG_TEXT_AT(S, field), value, 0, 0, NULL, NULL, NULL, help, validate, apply}
-#define ENUM(name, field, value, names, help, apply) \
-    {name, KW_CONFIG_ENUM, KW_CONFIG_MUTABLE, KW_CONFIG_ENUM_AT(S, field), value, 0, 0, names, NULL, NULL, help, NULL, apply}
+#define INT(name, field, flags, value, min, max, unit, help, apply)                                                    \
+    { name, KW_CONFIG_INT, flags, KW_CONFIG_NUMBER_AT(S, field), value, min, max, NULL, NULL, unit, help, NULL, apply }
+#define BYTES(name, field, value, min, max, help)                                                                      \
+    {                                                                                                                  \
+        name, KW_CONFIG_BYTES, KW_CONFIG_MUTABLE, KW_CONFIG_NUMBER_AT(S, field), value, min, max, NULL, NULL, "bytes", \
+            help, NULL, apply_limits                                                                                   \
+    }
+#define TEXT(name, type, field, flags, value, help, validate, apply)                                                   \
+    { name, type, flags, KW_CONFIG_TEXT_AT(S, field), value, 0, 0, NULL, NULL, NULL, help, validate, apply }
+#define ENUM(name, field, value, names, help, apply)                                                                   \
+    {                                                                                                                  \
+        name, KW_CONFIG_ENUM, KW_CONFIG_MUTABLE, KW_CONFIG_ENUM_AT(S, field), value, 0, 0, names, NULL, NULL, help,    \
+            NULL, apply                                                                                                \
+    }
 
 /* clang-format off */
 const struct kw_config_row kw_settings_rows[] = {

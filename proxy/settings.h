@@ -61,9 +61,9 @@ struct kw_limits {
     bool needs_password;
     int64_t slowlog_slower_us; /* negative: off */
     size_t slowlog_max_len;
-    char *password;         /* own */
-    char *cluster_username; /* own */
-    char *cluster_password; /* own */
+    char *password;          /* own */
+    char *cluster_username;  /* own */
+    char *cluster_password;  /* own */
     struct kw_limits *older; /* own; earlier ones, which readers may still hold */
 };
 

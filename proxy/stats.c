@@ -93,7 +93,8 @@ void kw_stats_print_commands(const struct kw_stats *stats, struct kw_str *out) {
         if (!row->calls && !row->rejected) continue;
         const struct kw_command *cmd = kw_command_by_id((unsigned)id);
         double each = row->calls ? (double)row->total_us / (double)row->calls : 0;
-        kw_str_printf(out, "cmdstat_%s:calls=%llu,usec=%llu,usec_per_call=%.2f,rejected_calls=%llu,failed_calls=%llu\r\n",
+        kw_str_printf(out,
+                      "cmdstat_%s:calls=%llu,usec=%llu,usec_per_call=%.2f,rejected_calls=%llu,failed_calls=%llu\r\n",
                       cmd->name, (unsigned long long)row->calls, (unsigned long long)row->total_us, each,
                       (unsigned long long)row->rejected, (unsigned long long)row->failed);
     }

@@ -123,15 +123,17 @@ void kw_stream_lost(struct kw_worker *worker, struct kw_request *req, const char
     }
     kw_stream_forget(req);
     if (ran) {
-        kw_request_reply_error(worker, req,
-                               "INDOUBT The connection to node %s was lost (%s) after the command was sent: it may have "
-                               "run or not",
-                               addr, why);
+        kw_request_reply_error(
+            worker, req,
+            "INDOUBT The connection to node %s was lost (%s) after the command was sent: it may have "
+            "run or not",
+            addr, why);
     } else {
-        kw_request_reply_error(worker, req,
-                               "TRYAGAIN The connection to node %s was lost (%s) while a large value was on its way; the "
-                               "command did not run",
-                               addr, why);
+        kw_request_reply_error(
+            worker, req,
+            "TRYAGAIN The connection to node %s was lost (%s) while a large value was on its way; the "
+            "command did not run",
+            addr, why);
     }
     kw_dispatch_forget(req);
     kw_request_complete(worker, req);

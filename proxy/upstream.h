@@ -26,28 +26,28 @@ struct kw_node {
     struct kw_worker *worker;
     char *host; /* own */
     unsigned port;
-    char *addr; /* own; host:port */
+    char *addr;                             /* own; host:port */
     struct kw_link *links[2][KW_LINKS_MAX]; /* own; by kind, packed */
     unsigned link_count[2];
     unsigned link_turn;
     struct kw_link *idle_private; /* own; warm pool */
     unsigned idle_private_count;
-    struct kw_link *all;     /* every link that is not closed */
+    struct kw_link *all; /* every link that is not closed */
     bool in_topology;
-    bool serves_slots;       /* a primary that owns slots */
+    bool serves_slots;         /* a primary that owns slots */
     struct kw_node **replicas; /* own array of borrowed nodes */
     unsigned replica_count;
-    bool failed;             /* the cluster says so */
-    unsigned failures;       /* connects in a row */
+    bool failed;       /* the cluster says so */
+    unsigned failures; /* connects in a row */
     uint64_t connect_not_before_us;
-    uint64_t rtt_us;         /* moving average, for read-from nearest */
+    uint64_t rtt_us; /* moving average, for read-from nearest */
     char last_error[96];
 };
 
 struct kw_link {
     uv_tcp_t tcp; /* must be first */
     struct kw_worker *worker;
-    struct kw_node *node; /* borrowed; NULL when the node is gone */
+    struct kw_node *node;        /* borrowed; NULL when the node is gone */
     struct kw_link *prev, *next; /* node->all */
     struct kw_link *idle_next;
     struct kw_link *dirty_next;
@@ -57,7 +57,7 @@ struct kw_link {
     uv_connect_t connect_req;
     struct kw_request *head, *tail; /* in flight, in order of their replies */
     struct kw_request *streaming;   /* borrowed; its bytes are still coming from the client */
-    uint64_t enqueued; /* stream offsets, bytes */
+    uint64_t enqueued;              /* stream offsets, bytes */
     uint64_t written;
     struct kw_reply_scan scan;
     uint64_t connect_deadline_us;
@@ -68,7 +68,7 @@ struct kw_link {
     uint32_t repeated; /* in-flight requests that were parked before: older than their place says */
     bool connected;
     bool closing;
-    bool unwanted; /* closed because its client left: says nothing of the node */
+    bool unwanted;  /* closed because its client left: says nothing of the node */
     bool resolving; /* a name look-up holds it */
     bool dirty;
     bool paused; /* not read: its head's client is slow */
@@ -96,8 +96,7 @@ void kw_link_put_private(struct kw_link *link);
  */
 int kw_link_send(struct kw_link *link, struct kw_request *req, const char *bytes, size_t len);
 /* Queues a command of ours in front of what follows; its reply is swallowed. */
-int kw_link_send_internal(struct kw_link *link, const char *bytes, size_t len, unsigned flags,
-                          struct kw_request **out);
+int kw_link_send_internal(struct kw_link *link, const char *bytes, size_t len, unsigned flags, struct kw_request **out);
 /* The next reply is this request's, whose bytes follow by kw_link_send_bytes. */
 void kw_link_await(struct kw_link *link, struct kw_request *req);
 /* For a streamed request: more of its bytes. */

@@ -57,8 +57,8 @@ struct kw_worker {
     unsigned async_requests; /* that somebody else will complete: the worker stays for them */
 
     struct kw_pool *pool;
-    struct kw_chunk *rbuf;   /* what sockets are read into */
-    struct kw_outq park;     /* small frames that wait are kept here */
+    struct kw_chunk *rbuf;         /* what sockets are read into */
+    struct kw_outq park;           /* small frames that wait are kept here */
     struct kw_request_parse parse; /* for frames that lie whole in rbuf */
     struct kw_planner *planner;
     struct kw_arg *argv; /* own; scratch of the request being planned */
@@ -68,13 +68,13 @@ struct kw_worker {
     struct kw_request *free_requests;
     size_t free_request_count;
 
-    struct kw_topology *topology;          /* own reference; NULL until the first */
-    struct kw_node *nodes;                 /* own; list */
-    struct kw_node *owner[KW_SLOT_COUNT];  /* borrowed; topology corrected by MOVED */
+    struct kw_topology *topology;            /* own reference; NULL until the first */
+    struct kw_node *nodes;                   /* own; list */
+    struct kw_node *owner[KW_SLOT_COUNT];    /* borrowed; topology corrected by MOVED */
     uint64_t open_slots[KW_SLOT_COUNT / 64]; /* being moved, as far as known here */
-    uint64_t open_until_us;                /* marks of our own hold until then */
+    uint64_t open_until_us;                  /* marks of our own hold until then */
     bool any_open;
-    uint64_t route_seq; /* grows whenever a slot or a link may be chosen differently */
+    uint64_t route_seq;  /* grows whenever a slot or a link may be chosen differently */
     bool recheck_paused; /* a client read: links that waited for it may go on */
 
     struct kw_session *sessions;           /* list of all */

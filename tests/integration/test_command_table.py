@@ -22,6 +22,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 REPO = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(REPO, "tests", "tools"))
 import gen_commands  # noqa: E402
+import harness  # noqa: E402
 
 REDIS = os.environ.get("KEYWAY_REDIS_SERVER", "redis-server")
 VALKEY = os.environ.get("KEYWAY_VALKEY_SERVER", "valkey-server")
