@@ -263,6 +263,7 @@ void kw_outq_consume(struct kw_outq *q, struct kw_pool *pool, size_t len) {
         seg_free(pool, seg);
     }
     if (len > 0) {
+        KW_ASSERT(q->head);
         q->head->off += len;
         q->head->len -= len;
     }

@@ -296,6 +296,7 @@ static void append_entries(struct rewrite *rw, const struct kw_config_row *row, 
 /* Appends what turns the table as the file gives it into ours. True where that took emptying it first. */
 static bool append_table(struct rewrite *rw, const struct kw_config_row *row, const struct kw_config *file) {
     const char *now = kw_config_value_peek(rw->cfg, row).text;
+    KW_ASSERT(file);
     bool merges = kw_config_table_keyed(row) || file->given[row - rw->cfg->rows];
     const char *base = merges ? kw_config_value_peek(file, row).text : "";
     char why[KW_CONFIG_WHY_MAX];
@@ -344,7 +345,7 @@ static bool append_missing(struct rewrite *rw, const struct kw_config *file) {
 /* One attempt; *done: rw->out gives exactly the present values. */
 static int rewrite_round(struct rewrite *rw, const char *old, size_t old_len, bool last, bool *done,
                          struct kw_config_error *err) {
-    struct scratch scratch;
+    struct scratch scratch = {0};
     rewrite_lines(rw, old, old_len);
     int rc = scratch_load(&scratch, rw, err);
     if (rc) return rc;

@@ -8,7 +8,7 @@
  *     layout 3 1                        shards, replicas of each
  *     formed 1
  *     proxy 7379 1234 55667788          port, pid, start time
- *     node 17000 1235 55667790          port, pid, start time; in order
+ *     node 18000 1235 55667790          port, pid, start time; in order
  *
  * A file that does not read back exactly is refused, never guessed at: the
  * pids in it decide what `down` stops. The caller owns the struct.

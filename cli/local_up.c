@@ -84,7 +84,7 @@ static uint64_t dir_hash(const char *dir) {
 
 static int ports_choose(struct kw_cli_local_state *state) {
     uint16_t ports[KW_CLI_LOCAL_NODES_MAX];
-    if (kw_port_find_nodes(ports, state->node_count, dir_hash(state->dir)) != 0) {
+    if (kw_port_find_nodes(ports, state->node_count, dir_hash(state->dir), state->proxy_port) != 0) {
         kw_report_error("there are not enough free ports for %u nodes", state->node_count);
         return KW_ELIMIT;
     }
@@ -110,6 +110,22 @@ static int state_make(struct kw_cli_local_state *state, const struct kw_cli_loca
     return rc == 0 ? kw_cli_local_record(state) : rc;
 }
 
+/* Another port for a proxy that does not run. Reported; 0 or KW_EINVALID. */
+static int proxy_port_change(struct kw_cli_local_state *state, uint16_t port) {
+    if (kw_process_alive(&state->proxy)) {
+        kw_report_error("the proxy of %s already runs on port %u", state->dir, (unsigned)state->proxy_port);
+        return KW_EINVALID;
+    }
+    for (unsigned i = 0; i < state->node_count; i++) {
+        uint16_t node = state->nodes[i].port;
+        if (port != node && port != node + KW_PORT_BUS_OFFSET) continue;
+        kw_report_error("port %u belongs to a node of this very cluster; choose another with --port", (unsigned)port);
+        return KW_EINVALID;
+    }
+    state->proxy_port = port;
+    return 0;
+}
+
 /* Whether the options agree with what the folder holds. Reported; 0 or KW_EINVALID. */
 static int state_match(struct kw_cli_local_state *state, const struct kw_cli_local_options *options) {
     if ((options->shards_given && options->shards != state->shards) ||
@@ -131,14 +147,8 @@ static int state_match(struct kw_cli_local_state *state, const struct kw_cli_loc
         kw_report_error("%s, with which this cluster was made, is gone: install it again", state->server);
         return KW_EINVALID;
     }
-    if (options->port_given && options->port != 0 && options->port != state->proxy_port) {
-        if (kw_process_alive(&state->proxy)) {
-            kw_report_error("the proxy of %s already runs on port %u", state->dir, (unsigned)state->proxy_port);
-            return KW_EINVALID;
-        }
-        state->proxy_port = options->port;
-    }
-    return 0;
+    bool other_port = options->port_given && options->port != 0 && options->port != state->proxy_port;
+    return other_port ? proxy_port_change(state, options->port) : 0;
 }
 
 /* Reads the state, or makes one. */

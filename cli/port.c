@@ -13,7 +13,7 @@
 #include "base/error.h"
 
 /* Client ports come from here; with the bus offset the highest is 31999, under the kernel's default 32768. */
-enum { NODE_PORT_FIRST = 17000, NODE_PORT_COUNT = 5000 };
+enum { NODE_PORT_FIRST = 18000, NODE_PORT_COUNT = 4000 };
 
 /* Binds 127.0.0.1:port as a server would. Returns the socket, or -1. */
 static int bind_loopback(uint16_t port) {
@@ -37,12 +37,14 @@ bool kw_port_free(uint16_t port) {
     return true;
 }
 
-int kw_port_find_nodes(uint16_t *ports, unsigned count, uint64_t seed) {
+int kw_port_find_nodes(uint16_t *ports, unsigned count, uint64_t seed, uint16_t avoid) {
     unsigned first = (unsigned)(seed % NODE_PORT_COUNT);
     unsigned found = 0;
     for (unsigned i = 0; i < NODE_PORT_COUNT && found < count; i++) {
         uint16_t port = (uint16_t)(NODE_PORT_FIRST + (first + i) % NODE_PORT_COUNT);
-        if (kw_port_free(port) && kw_port_free((uint16_t)(port + KW_PORT_BUS_OFFSET))) ports[found++] = port;
+        uint16_t bus = (uint16_t)(port + KW_PORT_BUS_OFFSET);
+        if (port == avoid || bus == avoid) continue;
+        if (kw_port_free(port) && kw_port_free(bus)) ports[found++] = port;
     }
     return found == count ? 0 : KW_ELIMIT;
 }

@@ -15,10 +15,11 @@ bool kw_port_free(uint16_t port);
  * Finds `count` different ports, each free and with a free bus port above,
  * all below the range from which the kernel takes outgoing ports (so that
  * none is lost to some client while the cluster is down). `seed` says where
- * to begin, so that different folders land on different ports. Returns 0, or
+ * to begin, so that different folders land on different ports; `avoid` is
+ * left out (the port that the proxy will take). Returns 0, or
  * KW_ELIMIT when there are not enough.
  */
-int kw_port_find_nodes(uint16_t *ports, unsigned count, uint64_t seed);
+int kw_port_find_nodes(uint16_t *ports, unsigned count, uint64_t seed, uint16_t avoid);
 
 /* One port that is free now, chosen by the kernel; 0 when it has none. */
 uint16_t kw_port_find_any(void);

@@ -14,6 +14,7 @@
 #include "proxy/intake.h"
 #include "proxy/local.h"
 #include "proxy/request.h"
+#include "proxy/scripts.h"
 #include "proxy/server.h"
 #include "proxy/session.h"
 #include "proxy/worker.h"
@@ -21,6 +22,7 @@
 /* A reply that is known now, in its order. */
 static void answer(struct kw_session *session, const struct kw_str *reply) {
     struct kw_worker *worker = session->worker;
+    if (KW_UNLIKELY(session->reply_off || session->reply_skip)) return;
     if (!session->queue_head) {
         if (kw_outq_copy_try(&session->out, worker->pool, reply->data, reply->len, 4096)) {
             kw_session_mark_dirty(session);
@@ -245,10 +247,24 @@ static void shards(struct kw_session *session, const struct kw_command *cmd, siz
     kw_str_deinit(&frame);
 }
 
+/* Script texts that pass are kept: see scripts.h. */
+static void note_script(struct kw_worker *worker, const struct kw_command *cmd, size_t argc) {
+    struct kw_scripts *scripts = kw_server_scripts(worker->server);
+    const struct kw_arg *argv = worker->argv;
+    if (strcmp(cmd->name, "eval") == 0 || strcmp(cmd->name, "eval_ro") == 0) {
+        if (argv[1].data) kw_scripts_remember(scripts, argv[1].data, argv[1].len);
+    } else if (strcmp(cmd->name, "script|load") == 0 && argc > 2) {
+        kw_scripts_remember(scripts, argv[2].data, argv[2].len);
+    } else if (strcmp(cmd->name, "script|flush") == 0) {
+        kw_scripts_clear(scripts);
+    }
+}
+
 static void run_plan(struct kw_session *session, const struct kw_command *cmd, const struct kw_frame_source *frame,
                      size_t argc) {
     struct kw_worker *worker = session->worker;
     struct kw_plan plan;
+    if (KW_UNLIKELY(cmd->flags & KW_CMD_NOSCRIPT)) note_script(worker, cmd, argc);
     kw_planner_plan(worker->planner, cmd, worker->argv, argc, &plan);
     switch (plan.kind) {
     case KW_PLAN_FORWARD:
@@ -263,6 +279,8 @@ static void run_plan(struct kw_session *session, const struct kw_command *cmd, c
 void kw_command_request(struct kw_session *session, const struct kw_frame_source *frame) {
     struct kw_worker *worker = session->worker;
     size_t argc = frame->parse->argc_seen;
+    session->reply_skip = session->reply_skip_next;
+    session->reply_skip_next = false;
     if (!fill_argv(worker, frame->parse, frame->base, (uint32_t)argc)) {
         kw_session_close(session);
         return;

@@ -35,9 +35,10 @@ void kw_split_request(struct kw_session *session, const struct kw_command *cmd, 
 
 struct kw_broadcast_options {
     bool (*merge)(struct kw_worker *worker, struct kw_request *parent); /* makes the reply; see struct kw_group */
-    bool tolerant;    /* a part that fails does not make the whole fail */
-    uint64_t wait_us; /* give a part up after this, when that is less than request-timeout; 0: that */
-    void *context;    /* own by free_context */
+    bool tolerant;        /* a part that fails does not make the whole fail */
+    uint64_t wait_us;     /* give a part up after this, when that is less than request-timeout; 0: that */
+    struct kw_node *only; /* borrowed; this node and no other; NULL: every primary */
+    void *context;        /* own by free_context */
     void (*free_context)(void *context);
 };
 

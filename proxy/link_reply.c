@@ -68,7 +68,7 @@ static void keep_piece(struct kw_link *link, struct kw_request *req, struct kw_c
 
 static void pass_piece(struct kw_link *link, struct kw_request *req, struct kw_chunk *chunk, size_t off, size_t len) {
     struct kw_session *session = req->session;
-    if (kw_outq_add_try(&session->out, link->worker->pool, chunk, off, len)) {
+    if (!(req->flags & KW_REQF_SILENT) && kw_outq_add_try(&session->out, link->worker->pool, chunk, off, len)) {
         kw_session_close(session);
         return;
     }

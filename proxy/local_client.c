@@ -64,10 +64,14 @@ void kw_local_client_no_evict(struct kw_local_call *call) {
 }
 
 void kw_local_client_reply(struct kw_local_call *call) {
+    struct kw_session *session = call->session;
     if (kw_arg_is(&call->argv[2], "on")) {
+        session->reply_off = session->reply_skip = false;
         kw_str_resp_simple(call->out, "OK");
-    } else if (kw_arg_is(&call->argv[2], "off") || kw_arg_is(&call->argv[2], "skip")) {
-        kw_str_resp_error(call->out, "ERR CLIENT REPLY OFF and SKIP are not supported through Keyway yet");
+    } else if (kw_arg_is(&call->argv[2], "off")) {
+        session->reply_off = true;
+    } else if (kw_arg_is(&call->argv[2], "skip")) {
+        session->reply_skip_next = !session->reply_off;
     } else {
         kw_str_resp_error(call->out, "ERR syntax error");
     }

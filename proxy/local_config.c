@@ -4,10 +4,12 @@
 #include "base/alloc.h"
 #include "base/base.h"
 #include "base/config.h"
+#include "proxy/group.h"
 #include "proxy/local.h"
 #include "proxy/server.h"
 #include "proxy/session.h"
 #include "proxy/tour.h"
+#include "proxy/upstream.h"
 #include "proxy/worker.h"
 
 struct pairs {
@@ -84,7 +86,36 @@ static void start(struct kw_local_call *call,
     kw_job_start(call->session->worker, req, call->argv, call->argc, run);
 }
 
+/* A name that is no setting of ours, without wildcards: what people mean is the servers' own. */
+static bool is_the_nodes(const struct kw_arg *name) {
+    for (size_t i = 0; i < kw_settings_row_count; i++) {
+        if (kw_arg_is(name, kw_settings_rows[i].name)) return false;
+    }
+    for (size_t f = 0; f < KW_ARRAY_LEN(fixed); f++) {
+        if (kw_arg_is(name, fixed[f].name)) return false;
+    }
+    return !memchr(name->data, '*', name->len) && !memchr(name->data, '?', name->len) &&
+           !memchr(name->data, '[', name->len);
+}
+
+static bool ask_a_node(struct kw_local_call *call) {
+    struct kw_worker *worker = call->session->worker;
+    struct kw_node *node = worker->nodes;
+    while (node && !node->serves_slots) node = node->next;
+    if (!node) return false;
+    struct kw_str frame = {0};
+    kw_str_resp_array(&frame, 3);
+    kw_str_resp_text(&frame, "CONFIG");
+    kw_str_resp_text(&frame, "GET");
+    kw_str_resp_bulk(&frame, call->argv[2].data, call->argv[2].len);
+    struct kw_broadcast_options options = {.merge = kw_merge_for(call->cmd, KW_SERVE_SHARDS), .only = node};
+    kw_broadcast(call->session, call->cmd, frame.data, frame.len, &options);
+    kw_str_deinit(&frame);
+    return true;
+}
+
 void kw_local_config_get(struct kw_local_call *call) {
+    if (call->argc == 3 && is_the_nodes(&call->argv[2]) && ask_a_node(call)) return;
     start(call, get);
 }
 

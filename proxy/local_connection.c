@@ -189,6 +189,7 @@ void kw_local_reset(struct kw_local_call *call) {
     struct kw_session *session = call->session;
     session->authenticated = !kw_server_limits(session->worker->server)->needs_password;
     session->no_evict = false;
+    session->reply_off = session->reply_skip_next = false;
     if (session->identity) {
         kw_free(session->identity->name);
         session->identity->name = NULL;

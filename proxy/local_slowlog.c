@@ -108,9 +108,8 @@ void kw_local_slowlog_help(struct kw_local_call *call) {
         "SLOWLOG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
         "GET [<count>]",
         "    Return top <count> entries from the slowlog (default: 10, -1 mean all).",
-        "    Entries are made of: id, timestamp, time in microseconds, arguments array, client IP and port, client "
-        "name,",
-        "    time at the node in microseconds, time in the proxy in microseconds.",
+        "    Entries are made of: id, timestamp, time in microseconds, arguments array, client IP and port,",
+        "    client name, time at the node in microseconds, time in the proxy in microseconds.",
         "LEN",
         "    Return the length of the slowlog.",
         "RESET",

@@ -10,14 +10,18 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "base/resp_request.h"
 #include "proxy/dispatch.h"
 #include "proxy/link.h"
+#include "proxy/scripts.h"
 #include "proxy/server.h"
 #include "proxy/session.h"
 #include "proxy/stream.h"
 #include "proxy/worker.h"
 
-enum action { ACT_MOVED, ACT_ASK, ACT_WAIT_OPEN, ACT_WAIT, ACT_NOT_OURS };
+enum action { ACT_MOVED, ACT_ASK, ACT_WAIT_OPEN, ACT_WAIT, ACT_NOT_OURS, ACT_LOAD_SCRIPT };
+
+enum { LOADS_MAX = 8, ARGS_FOR_SHA = 2 };
 
 struct refusal {
     const char *begins;
@@ -36,6 +40,7 @@ static const struct refusal refusals[] = {
     {"-READONLY You can't write against a read only replica", ACT_WAIT, 10},
     {"-UNBLOCKED force unblock from blocking operation, instance state changed", ACT_WAIT, 5},
     {"-NOAUTH ", ACT_NOT_OURS, 0},
+    {"-NOSCRIPT No matching script", ACT_LOAD_SCRIPT, 0},
 };
 
 static const struct refusal *find_refusal(const char *text, size_t len) {
@@ -107,9 +112,51 @@ static bool refused(struct kw_link *link, struct kw_request *req, const struct r
     return true;
 }
 
+/* The second argument of the request (EVALSHA's digest), in its kept bytes. */
+static bool digest_of(const struct kw_request *req, const char **sha1, size_t *len) {
+    static const struct kw_request_limits any = {INT64_MAX, INT32_MAX, INT64_MAX, SIZE_MAX};
+    if (!req->frame.chunk || req->frame.rest.bytes) return false;
+    struct kw_request_parse parse;
+    kw_request_parse_init(&parse);
+    const char *base = req->frame.chunk->data + req->frame.off;
+    bool found =
+        kw_request_parse(&parse, &any, base, req->frame.len) == KW_REQUEST_COMPLETE && parse.argc >= ARGS_FOR_SHA;
+    if (found) {
+        *sha1 = base + parse.args[1].off;
+        *len = parse.args[1].len;
+    }
+    kw_request_parse_deinit(&parse);
+    return found;
+}
+
+/* The node gets the script, and the request is sent to it again. False: we do not know the script either. */
+static bool load_script(struct kw_link *link, struct kw_request *req) {
+    const char *sha1;
+    size_t len;
+    if (req->attempts >= LOADS_MAX || strncmp(req->cmd->name, "evalsha", 7) != 0 || !digest_of(req, &sha1, &len)) {
+        return false;
+    }
+    struct kw_str text = {0}, load = {0};
+    bool known = kw_scripts_find(kw_server_scripts(link->worker->server), sha1, len, &text);
+    if (known) {
+        kw_str_resp_array(&load, 3);
+        kw_str_resp_text(&load, "SCRIPT");
+        kw_str_resp_text(&load, "LOAD");
+        kw_str_resp_bulk(&load, text.data ? text.data : "", text.len);
+        known = kw_link_send_internal(link, load.data, load.len, 0, NULL) == 0;
+    }
+    kw_str_deinit(&text);
+    kw_str_deinit(&load);
+    if (!known) return false;
+    req->attempts++;
+    kw_dispatch_park(req, 0);
+    return true;
+}
+
 bool kw_redirect_handle(struct kw_link *link, struct kw_request *req, const char *text, size_t len) {
     const struct refusal *row = find_refusal(text, len);
     if (KW_LIKELY(!row)) return false;
+    if (row->action == ACT_LOAD_SCRIPT) return load_script(link, req);
     if (row->action == ACT_NOT_OURS) {
         kw_request_reply_error(link->worker, req, "ERR Node %s asks Keyway for a password: set cluster-password",
                                link->node->addr);

@@ -102,6 +102,7 @@ void kw_request_reply_error(struct kw_worker *worker, struct kw_request *req, co
 
 void kw_request_enqueue(struct kw_session *session, struct kw_request *req) {
     req->session = session;
+    if (KW_UNLIKELY(session->reply_off || session->reply_skip)) req->flags |= KW_REQF_SILENT;
     if (session->queue_tail) {
         session->queue_tail->queue_next = req;
     } else {
@@ -156,6 +157,7 @@ static void leave(struct kw_session *session, struct kw_request *req) {
     session->inflight--;
     session->held_bytes -= req->reply.bytes;
     learn_reply_size(session, req->reply_bytes + (uint32_t)req->reply.bytes);
+    if (KW_UNLIKELY(req->flags & KW_REQF_SILENT)) kw_outq_clear(&req->reply, session->worker->pool);
     kw_outq_splice(&session->out, &req->reply);
     if (req->flags & KW_REQF_CLOSE) session->close_after_reply = true;
     if (req->flags & KW_REQF_EXCLUSIVE) session->hold = false;
@@ -174,6 +176,7 @@ void kw_request_emit_ready(struct kw_session *session) {
         req->flags |= KW_REQF_REPLYING;
         req->reply_bytes += (uint32_t)req->reply.bytes;
         session->held_bytes -= req->reply.bytes;
+        if (req->flags & KW_REQF_SILENT) kw_outq_clear(&req->reply, session->worker->pool);
         kw_outq_splice(&session->out, &req->reply);
     }
     kw_session_mark_dirty(session);

@@ -51,6 +51,7 @@ enum kw_request_flag {
     KW_REQF_ERROR = 1 << 9,      /* the reply is an error */
     KW_REQF_LOCAL = 1 << 10,     /* answered by the proxy */
     KW_REQF_UNBOUNDED = 1 << 11, /* blocks as long as its client says: no request timeout */
+    KW_REQF_SILENT = 1 << 14,    /* CLIENT REPLY OFF or SKIP: the reply is dropped */
     KW_REQF_MULTIKEY = 1 << 13,  /* several keys of one slot: may be refused while a later one would run */
     KW_REQF_ASYNC = 1 << 12,     /* somebody else will complete it, even when the client has gone */
 };

@@ -23,7 +23,10 @@
 #include "base/log.h"
 #include "cluster/discovery.h"
 #include "proxy/listener.h"
+#include "proxy/scripts.h"
 #include "proxy/worker.h"
+
+enum { OPEN_LATE_MS = 500 };
 
 struct kw_server {
     uv_loop_t loop;
@@ -43,6 +46,8 @@ struct kw_server {
     _Atomic bool topology_doubt;
     _Atomic long long maxclients;
     struct kw_topology *topology; /* own reference */
+    struct kw_scripts *scripts;   /* own */
+    uv_timer_t open_late;         /* clients wait for the first topology, but not for ever */
     char address[80];
     char run_id[41];
     char executable[512];
@@ -69,6 +74,10 @@ unsigned kw_server_worker_count(const struct kw_server *server) {
 
 struct kw_worker *kw_server_worker(struct kw_server *server, unsigned index) {
     return &server->workers[index];
+}
+
+struct kw_scripts *kw_server_scripts(struct kw_server *server) {
+    return server->scripts;
 }
 
 struct kw_config *kw_server_config(struct kw_server *server) {
@@ -152,6 +161,8 @@ static void on_topology(void *ctx, struct kw_topology *topology) {
     server->topology = kw_topology_ref(topology);
     kw_command_show_valkey(strcmp(topology->server_name, "valkey") == 0);
     for (unsigned i = 0; i < server->worker_count; i++) kw_worker_post_topology(&server->workers[i], topology);
+    uv_timer_stop(&server->open_late);
+    kw_listener_start(server->listener);
 }
 
 /* The least busy worker; a tie goes to the next in turn. */
@@ -188,6 +199,11 @@ void kw_server_client_gone(struct kw_server *server) {
     (void)server; /* the worker's load says it */
 }
 
+static void on_open_late(uv_timer_t *timer) {
+    struct kw_server *server = timer->data;
+    kw_listener_start(server->listener);
+}
+
 static void join_workers(void *arg) {
     struct kw_server *server = arg;
     for (unsigned i = 0; i < server->worker_count; i++) kw_worker_join(&server->workers[i]);
@@ -207,6 +223,7 @@ static void on_all_joined(uv_async_t *handle) {
     uv_close((uv_handle_t *)&server->wakeup, NULL);
     uv_close((uv_handle_t *)&server->on_term, NULL);
     uv_close((uv_handle_t *)&server->on_int, NULL);
+    uv_close((uv_handle_t *)&server->open_late, NULL);
 }
 
 static void on_signal(uv_signal_t *handle, int signum) {
@@ -304,6 +321,7 @@ int kw_server_run(struct kw_config *cfg, struct kw_settings *settings) {
     struct kw_server *server = kw_calloc(1, sizeof(*server));
     server->cfg = cfg;
     server->settings = settings;
+    server->scripts = kw_scripts_new();
     atomic_init(&server->next_client_id, 1);
     uv_loop_init(&server->loop);
     uv_mutex_init(&server->mailbox_lock);
@@ -317,7 +335,13 @@ int kw_server_run(struct kw_config *cfg, struct kw_settings *settings) {
         return 1;
     start_signals(server);
     if (start_workers(server) || start_discovery(server)) return 1;
-    kw_listener_start(server->listener);
+    /*
+     * With the map known before the first request, nobody is told that there are no shards. Connections wait in the
+     * backlog; when no node answers they are let in all the same.
+     */
+    uv_timer_init(&server->loop, &server->open_late);
+    server->open_late.data = server;
+    uv_timer_start(&server->open_late, on_open_late, OPEN_LATE_MS, 0);
     kw_log(KW_LOG_NOTICE, "keyway-proxy %s serves on %s with %u workers; cluster-nodes %s", KW_VERSION, server->address,
            server->worker_count, settings->cluster_nodes);
     uv_run(&server->loop, UV_RUN_DEFAULT);
@@ -326,6 +350,7 @@ int kw_server_run(struct kw_config *cfg, struct kw_settings *settings) {
     if (settings->pidfile[0]) unlink(settings->pidfile);
     kw_topology_unref(server->topology);
     kw_listener_free(server->listener);
+    kw_scripts_free(server->scripts);
     kw_limits_free(atomic_load(&server->limits));
     kw_free(server->workers);
     uv_mutex_destroy(&server->mailbox_lock);

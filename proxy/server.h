@@ -15,6 +15,7 @@
 struct kw_server;
 struct kw_worker;
 struct kw_message;
+struct kw_scripts;
 
 /*
  * Runs until SIGTERM or SIGINT and a drain; returns the process's exit code.
@@ -48,6 +49,9 @@ void kw_server_facts(const struct kw_server *server, struct kw_server_facts *fac
 
 /* Runs on the main thread, soon. Any thread; takes ownership; `run` gets NULL as its worker. */
 void kw_server_post(struct kw_server *server, struct kw_message *message);
+/* The texts of scripts seen. Any thread. */
+struct kw_scripts *kw_server_scripts(struct kw_server *server);
+
 /* Main thread. */
 struct kw_config *kw_server_config(struct kw_server *server);
 

@@ -56,8 +56,11 @@ struct kw_session {
     bool close_after_reply : 1;
     bool ended : 1; /* the client has sent all it will */
     bool no_evict : 1;
-    bool stalls_link : 1; /* a link waits for this client to read */
-    bool intake_due : 1;  /* bytes that waited may be looked at now */
+    bool reply_off : 1;       /* CLIENT REPLY OFF */
+    bool reply_skip : 1;      /* the command being looked at is not answered */
+    bool reply_skip_next : 1; /* CLIENT REPLY SKIP */
+    bool stalls_link : 1;     /* a link waits for this client to read */
+    bool intake_due : 1;      /* bytes that waited may be looked at now */
 };
 
 /* Takes over a connected socket. Worker's thread. */

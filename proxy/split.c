@@ -115,16 +115,20 @@ void kw_split_request(struct kw_session *session, const struct kw_command *cmd, 
     kw_str_deinit(&text);
 }
 
-static uint32_t count_shards(const struct kw_worker *worker) {
+static bool is_meant(const struct kw_node *node, const struct kw_broadcast_options *options) {
+    return options->only ? node == options->only : node->serves_slots;
+}
+
+static uint32_t count_meant(const struct kw_worker *worker, const struct kw_broadcast_options *options) {
     uint32_t count = 0;
-    for (const struct kw_node *node = worker->nodes; node; node = node->next) count += node->serves_slots;
+    for (const struct kw_node *node = worker->nodes; node; node = node->next) count += is_meant(node, options);
     return count;
 }
 
 void kw_broadcast(struct kw_session *session, const struct kw_command *cmd, const char *frame, size_t len,
                   const struct kw_broadcast_options *options) {
     struct kw_worker *worker = session->worker;
-    uint32_t count = count_shards(worker);
+    uint32_t count = count_meant(worker, options);
     struct kw_request *parent = parent_new(session, cmd, count ? count : 1);
     struct kw_group *group = parent->group;
     group->merge = options->merge;
@@ -140,7 +144,7 @@ void kw_broadcast(struct kw_session *session, const struct kw_command *cmd, cons
     uint64_t timeout_us = kw_server_limits(worker->server)->request_timeout_us;
     uint32_t index = 0;
     for (struct kw_node *node = worker->nodes; node; node = node->next) {
-        if (!node->serves_slots) continue;
+        if (!is_meant(node, options)) continue;
         struct kw_request *part = part_new(session, parent, index++, -1);
         part->target = node;
         part->flags |= KW_REQF_ANY_SLOT;

@@ -75,25 +75,42 @@ static unsigned links_wanted(const struct kw_node *node) {
     return kw_server_limits(node->worker->server)->node_links;
 }
 
-struct kw_link *kw_link_pick(struct kw_node *node, enum kw_link_kind kind) {
-    struct kw_link **links = node->links[kind];
+static struct kw_link *add_link(struct kw_node *node, enum kw_link_kind kind) {
     unsigned count = node->link_count[kind];
-    if (KW_LIKELY(count == 1 && links_wanted(node) == 1 && !links[0]->paused)) return links[0];
-    struct kw_link *best = NULL;
-    for (unsigned i = 0; i < count; i++) {
-        if (links[i]->paused) continue;
-        if (!best || links[i]->inflight < best->inflight) best = links[i];
-    }
-    bool more = count < links_wanted(node) && best && best->inflight > 0;
-    if (best && !more) return best;
-    if (count >= KW_LINKS_MAX) return best ? best : links[0];
-    if (!may_connect(node)) return best;
+    if (count >= KW_LINKS_MAX || !may_connect(node)) return NULL;
     struct kw_link *link = kw_link_new(node, kind);
-    if (!link) return best;
-    links[node->link_count[kind]++] = link;
-    /* Requests of one slot may now be sent on another link than those in flight. */
+    if (!link) return NULL;
+    node->links[kind][node->link_count[kind]++] = link;
+    /* Sessions may now be led to another link than that of their requests in flight. */
     if (count > 0) node->worker->route_seq++;
     return link;
+}
+
+/*
+ * Which of several links is a function of the session alone, as long as route_seq stays: all of a session's
+ * requests for a node share one link, whatever the load, or their order would be lost.
+ */
+struct kw_link *kw_link_pick(struct kw_node *node, enum kw_link_kind kind, uint64_t session_id) {
+    struct kw_link **links = node->links[kind];
+    unsigned wanted = links_wanted(node);
+    if (KW_LIKELY(wanted == 1 && node->link_count[kind] == 1 && !links[0]->paused)) return links[0];
+    while (node->link_count[kind] < wanted && add_link(node, kind)) continue;
+    unsigned count = node->link_count[kind];
+    for (unsigned i = 0; i < count; i++) {
+        struct kw_link *link = links[(session_id + i) % count];
+        if (!link->paused) return link;
+    }
+    /* All wait for slow clients: one more, for those who do not deserve to wait. */
+    struct kw_link *more = add_link(node, kind);
+    return more || count == 0 ? more : links[session_id % count];
+}
+
+/* Links that were added for the time of a jam go when they are idle. */
+static void drop_surplus(struct kw_node *node, enum kw_link_kind kind) {
+    unsigned count = node->link_count[kind];
+    if (count <= links_wanted(node)) return;
+    struct kw_link *last = node->links[kind][count - 1];
+    if (!last->head && !last->paused && last->connected) kw_link_close(last, "not needed any more");
 }
 
 struct kw_link *kw_link_get_private(struct kw_node *node) {
@@ -176,6 +193,8 @@ void kw_upstream_tick(struct kw_worker *worker) {
             next = link->next;
             tick_link(link, now_us, timeout_us);
         }
+        drop_surplus(node, KW_LINK_SHARED);
+        drop_surplus(node, KW_LINK_REPLICA);
     }
 }
 

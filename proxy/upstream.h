@@ -85,7 +85,7 @@ void kw_node_close_links(struct kw_node *node, const char *why);
  * A shared link to queue on, or NULL while the node cannot be reached
  * (node->last_error says why).
  */
-struct kw_link *kw_link_pick(struct kw_node *node, enum kw_link_kind kind);
+struct kw_link *kw_link_pick(struct kw_node *node, enum kw_link_kind kind, uint64_t session_id);
 /* A private link: warm or new; the caller is its only user until kw_link_put_private. */
 struct kw_link *kw_link_get_private(struct kw_node *node);
 void kw_link_put_private(struct kw_link *link);

@@ -15,6 +15,7 @@ static void on_written(uv_write_t *req, int status) {
 static void take_pieces(struct kw_outq *from, struct kw_outq *to, int count) {
     for (int i = 0; i < count; i++) {
         struct kw_seg *seg = from->head;
+        KW_ASSERT(seg);
         from->head = seg->next;
         if (!from->head) from->tail = NULL;
         from->bytes -= seg->len;

@@ -141,6 +141,7 @@ class RedisPy(unittest.TestCase):
         keys = list(pairs)
         self.assertTrue(self.r.mset(pairs))
         self.assertEqual(self.r.mget(keys + ["multi:none"]), list(pairs.values()) + [None])
+        self.assertEqual(set(self.r.scan_iter("multi:*", count=50)), set(keys))
         self.assertEqual((self.r.exists(*keys), self.r.touch(*keys)), (300, 300))
         self.assertEqual((self.r.delete(*keys[:100]), self.r.unlink(*keys)), (100, 200))
 
@@ -167,8 +168,13 @@ class RedisPy(unittest.TestCase):
             self.assertRegex(r.info()["redis_version"], r"^\d+\.\d+\.\d+$")
             self.assertIsInstance(r.config_get("maxclients"), dict)
             self.assertIsInstance(r.slowlog_get(), list)
-            self.assertTrue(r.quit())
-            self.assertTrue(r.ping())  # on a connection anew
+
+    def test_quit_says_ok_and_closes(self):
+        c = redis.Connection(support.HOST, support.PORT, socket_timeout=20)
+        c.send_command("SET", "quit:k", "v")
+        c.send_command("QUIT")
+        self.assertEqual([c.read_response(), c.read_response()], [b"OK", b"OK"])
+        self.assertRaises(redis.ConnectionError, c.read_response)
 
     def test_passwords(self):
         for user in ("", "default"):
@@ -195,7 +201,7 @@ class RedisPy(unittest.TestCase):
 
     def test_what_is_not_served_says_so(self):
         c = self.r.connection_pool.get_connection("_")
-        for call in (["MULTI"], ["EXEC"], ["WATCH", "a"], ["SUBSCRIBE", "c"], ["PUBLISH", "c", "m"], ["SCAN", "0"]):
+        for call in (["MULTI"], ["EXEC"], ["WATCH", "a"], ["SUBSCRIBE", "c"], ["PUBLISH", "c", "m"]):
             c.send_command(*call)
             with self.assertRaisesRegex(redis.ResponseError, support.NOT_SERVED):
                 c.read_response()

@@ -20,13 +20,14 @@ class RedisAsyncio(unittest.IsolatedAsyncioTestCase):
     async def asyncTearDown(self):
         await self.r.connection_pool.disconnect()
 
-    async def until_connected(self, name, wanted):
-        """Waits until the proxy lists a client of this name, or no longer does."""
+    async def until_listed(self, name, wanted):
+        """Waits until the proxy lists clients of this name, and only in these commands."""
         for _ in range(2000):
-            if any(c["name"] == name for c in await self.r.client_list()) == wanted:
+            commands = [c["cmd"] for c in await self.r.client_list() if c["name"] == name]
+            if commands == wanted:
                 return
             await asyncio.sleep(0.005)
-        self.fail("client %s: expected %s" % (name, "to be there" if wanted else "to be gone"))
+        self.fail("client %s is in %s, not in %s" % (name, commands, wanted))
 
     async def test_cache_aside_and_sessions(self):
         async def one(i):
@@ -85,12 +86,12 @@ class RedisAsyncio(unittest.IsolatedAsyncioTestCase):
         """The client leaves in the middle of a block: the job that comes later must stay in the list."""
         gone = redis.asyncio.Redis(host=support.HOST, port=support.PORT, decode_responses=True, client_name="gone")
         task = asyncio.create_task(gone.blpop("a:left", timeout=20))
-        await self.until_connected("gone", True)
+        await self.until_listed("gone", ["blpop"])
         task.cancel()
         with self.assertRaises(asyncio.CancelledError):
             await task
         await gone.connection_pool.disconnect()
-        await self.until_connected("gone", False)
+        await self.until_listed("gone", [])
         await self.r.rpush("a:left", "job")
         self.assertEqual(await self.r.lrange("a:left", 0, -1), ["job"])
 

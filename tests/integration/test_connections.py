@@ -237,6 +237,15 @@ class Ending(harness.ProxyTest):
         self.assertLess(took, 5 * harness.TIME_SCALE)
         proxy.check_reports()
 
+    def test_terminate_right_after_the_start(self):
+        """The end may come while the first topology arrives."""
+        for _ in range(20):
+            proxy = harness.Proxy(self.cluster, {"workers": 2})
+            self.addCleanup(harness.end_process, proxy.proc)
+            with proxy.client() as c:
+                c.ok("CLIENT", "LIST")
+                proxy.stop()
+
     def test_terminate_before_anything_was_reached(self):
         proxy = harness.Proxy(["%s:%d" % (harness.HOST, harness.free_port())], {})
         with proxy.client() as c:

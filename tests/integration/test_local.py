@@ -278,6 +278,16 @@ class Refusals(LocalTest):
             self.bad(folder.up("--shards", 1, "--replicas", 0), "port %d" % folder.port, "--port")
         self.assertEqual(folder.running(), [])
 
+    def test_proxy_port_where_nodes_would_be(self):
+        folder = self.small()
+        nodes = [n["port"] for n in folder.status()["nodes"]]
+        self.good(folder.run("down"))
+        self.bad(folder.run("up", "--port", nodes[0]), "belongs to a node")
+        self.good(folder.run("down", "--wipe"))
+        folder.port = nodes[0]  # the same folder would get the same ports again
+        self.good(folder.up("--shards", 2, "--replicas", 0))
+        self.assertNotIn(folder.port, [n["port"] for n in folder.status()["nodes"]])
+
     def test_no_server(self):
         folder = self.folder()
         empty = dict(os.environ, PATH=temp_dir("empty"))

@@ -231,11 +231,13 @@ class Replicas(harness.ProxyTest):
         self.under_traffic(action)
 
     def test_masterdown_is_hidden(self):
-        """A replica whose primary is silent refuses reads; with read-from replica they go on, to the primary."""
+        """A replica without its primary refuses reads; with read-from prefer-replica they go on, to the primary."""
+        proxy = self.start_proxy({"read-from": "prefer-replica"})
         primary = self.cluster.primary_of(2)
         (replica,) = self.cluster.replicas_of(primary)
         key = self.cluster.key(2, "stale")
-        c = self.client()
+        c = proxy.client()
+        self.addCleanup(c.close)
         c.ok("SET", key, "v")
         before = replica.error_count("MASTERDOWN")
         # Credentials that the primary does not know keep the replica from syncing again.

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2154  # root, logs, stage and count belong to stages.sh
+# shellcheck disable=SC2154  # root, logs, stage, only_tests and count belong to stages.sh
 #
 # How stages.sh runs the test programs and reads off how many of their tests passed. A program that dies, hangs or does
 # not say is one failure.
@@ -101,6 +101,7 @@ run_integration() {
     for file in tests/integration/test_*.py; do
         name=$(basename "$file" .py)
         [ $# -eq 0 ] || [[ " $* " == *" $name "* ]] || continue
+        [ ${#only_tests[@]} -eq 0 ] || [[ " ${only_tests[*]} " == *" $name "* ]] || continue
         [ "$factor" -eq 1 ] || [ "$(declared sanitizers "$file")" != no ] || continue
         seconds=$(declared timeout "$file")
         run_counted "$name" $((${seconds:-300} * factor)) \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 #
-# stages.sh [STAGE ...]: what `./dev test` runs. Each stage prints its own part, keeps its full output in
+# stages.sh [STAGE ...] [test_FILE ...]: what `./dev test` runs; test_FILE narrows the integration tests to those files. Each stage prints its own part, keeps its full output in
 # build/test-logs/ and adds to the total; a stage that fails does not stop the others. At the end a table, then one plain
 # line: N passed, N failed, N skipped. Exit code 1 when anything failed.
 set -uo pipefail
@@ -138,8 +138,16 @@ run_stage() {
     skipped=$((skipped + stage_skipped))
 }
 
-stages=("$@")
-[ $# -gt 0 ] || stages=("${all_stages[@]}")
+stages=()
+only_tests=()
+for word in "$@"; do
+    case $word in
+        test_*) only_tests+=("$(basename "$word" .py)") ;;
+        *) stages+=("$word") ;;
+    esac
+done
+[ ${#only_tests[@]} -eq 0 ] || [ ${#stages[@]} -gt 0 ] || stages=(integration)
+[ ${#stages[@]} -gt 0 ] || stages=("${all_stages[@]}")
 for stage in "${stages[@]}"; do
     case " ${all_stages[*]} " in
         *" $stage "*) ;;

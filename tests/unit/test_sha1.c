@@ -1,0 +1,58 @@
+/* SHA-1 against the published vectors (FIPS 180-4 examples) and the digest that Redis documents for "return 1". */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "base/sha1.h"
+#include "proxy/scripts.h"
+
+static void check(const void *data, size_t len, const char *want) {
+    char got[KW_SHA1_HEX + 1];
+    kw_sha1_hex(data, len, got);
+    assert_string_equal(got, want);
+}
+
+static void test_vectors(void **state) {
+    (void)state;
+    check("", 0, "da39a3ee5e6b4b0d3255bfef95601890afd80709");
+    check("abc", 3, "a9993e364706816aba3e25717850c26c9cd0d89d");
+    check("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 56, "84983e441c3bd26ebaae4aa1f95129e5e54670f1");
+    check("return 1", 8, "e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
+    char *million = kw_malloc(1000000);
+    memset(million, 'a', 1000000);
+    check(million, 1000000, "34aa973cd4c4daa4f61eeb2bdbad27316534016f");
+    kw_free(million);
+}
+
+static void test_registry_finds_what_it_was_given(void **state) {
+    (void)state;
+    struct kw_scripts *scripts = kw_scripts_new();
+    struct kw_str text = {0};
+    const char *sha1 = "E0E1F9FABFC9D4800C877A703B823AC0578FF8DB";
+    assert_false(kw_scripts_find(scripts, sha1, 40, &text));
+    kw_scripts_remember(scripts, "return 1", 8);
+    kw_scripts_remember(scripts, "return 1", 8);
+    assert_true(kw_scripts_find(scripts, sha1, 40, &text));
+    assert_string_equal(text.data, "return 1");
+    assert_false(kw_scripts_find(scripts, sha1, 39, &text));
+    kw_scripts_clear(scripts);
+    assert_false(kw_scripts_find(scripts, sha1, 40, &text));
+    /* What was cleared is taken in again. */
+    kw_scripts_remember(scripts, "return 1", 8);
+    assert_true(kw_scripts_find(scripts, sha1, 40, &text));
+    kw_str_deinit(&text);
+    kw_scripts_free(scripts);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_vectors),
+        cmocka_unit_test(test_registry_finds_what_it_was_given),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
