@@ -200,7 +200,8 @@ class Repair(LocalTest):
     def test_concurrent_ups(self):
         folder = self.folder()
         ups = [
-            harness.spawn(folder.argv("up", "--port", folder.port), subprocess.PIPE, subprocess.STDOUT) for _ in range(4)
+            harness.spawn(folder.argv("up", "--port", folder.port), subprocess.PIPE, subprocess.STDOUT)
+            for _ in range(4)
         ]
         results = [(up.communicate(timeout=150)[0].decode(), up.returncode) for up in ups]
         self.assertIn(0, [code for _, code in results], results)

@@ -13,7 +13,11 @@ packages_backports_run=()
 packages_backports_test=(valkey-server valkey-tools)
 # The metadata service needs a consensus library newer than the one of plain bookworm.
 packages_raft_least=0.22
-if [ -f raft/CMakeLists.txt ]; then packages_backports_run+=(libraft-dev); else packages_backports_test+=(libraft-dev); fi
+if [ -f raft/CMakeLists.txt ]; then
+    packages_backports_run+=(libraft-dev)
+else
+    packages_backports_test+=(libraft-dev)
+fi
 
 policy_file=/usr/sbin/policy-rc.d
 policy_saved=/usr/sbin/policy-rc.d.keyway-saved
@@ -29,7 +33,8 @@ packages_missing() {
     declare -A have=()
     while read -r package version; do
         have[${package%%:*}]=$version
-    done < <(dpkg-query -W -f='${Package} ${Version} ${db:Status-Status}\n' "$@" 2>/dev/null | awk '$3 == "installed" { print $1, $2 }')
+    done < <(dpkg-query -W -f='${Package} ${Version} ${db:Status-Status}\n' "$@" 2>/dev/null |
+        awk '$3 == "installed" { print $1, $2 }')
     for package in "$@"; do
         version=${have[$package]:-}
         case $package in
@@ -152,7 +157,7 @@ packages_ensure() {
     [ $((${#wanted[@]} + ${#packages_late[@]})) -gt 0 ] || return 0
 
     [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null ||
-        packages_die "these packages are missing, and there is no sudo to install them: ${wanted[*]} ${packages_late[*]}"
+        packages_die "missing, and there is no sudo to install them: ${wanted[*]} ${packages_late[*]}"
     echo "Installing: ${wanted[*]} ${packages_late[*]}" >&2
     packages_log=$(mktemp)
     packages_target=()

@@ -91,8 +91,8 @@ declared() {
     head -n 20 "$2" | sed -n "s/^# $1:[[:space:]]*//p" | head -n 1
 }
 
-# run_integration FOLDER FACTOR [NAME...]: the test files, or those, with the programs of a build folder. FACTOR stretches
-# the time that a file may take; files that declare "# sanitizers: no" only run where it is 1.
+# run_integration FOLDER FACTOR [NAME...]: the test files, or those, with the programs of a build folder. FACTOR
+# stretches the time that a file may take; files that declare "# sanitizers: no" only run where it is 1.
 run_integration() {
     local folder=$1
     local factor=$2

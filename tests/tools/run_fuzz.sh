@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 #
 # run_fuzz.sh SECONDS TARGET...: runs libFuzzer targets for a while each, two at a time. The corpus grows in
-# build-fuzz/corpus/ and begins with the committed cases; a crash is left beside it, named in the output, to be committed
-# as a case with its fix. The last line says how many targets passed.
+# build-fuzz/corpus/ and begins with the committed cases; a crash is left beside it, named in the output, to be
+# committed as a case with its fix. The last line says how many targets passed.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 

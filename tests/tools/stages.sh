@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 #
-# stages.sh [STAGE ...] [test_FILE ...]: what `./dev test` runs; test_FILE narrows the integration tests to those files. Each stage prints its own part, keeps its full output in
-# build/test-logs/ and adds to the total; a stage that fails does not stop the others. At the end a table, then one plain
-# line: N passed, N failed, N skipped. Exit code 1 when anything failed.
+# stages.sh [STAGE ...] [test_FILE ...]: what `./dev test` runs; test_FILE narrows the integration tests to those files.
+# Each stage prints its own part, keeps its full output in build/test-logs/ and adds to the total; a stage that fails
+# does not stop the others. At the end a table, then one plain line: N passed, N failed, N skipped. Exit code 1 when
+# anything failed.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 root=$PWD
@@ -15,7 +16,7 @@ logs=$root/build/test-logs
 all_stages=(build clang check lint unit asan tsan fuzz integration compat)
 fuzz_seconds=${KEYWAY_FUZZ_SECONDS:-20}
 
-# Under these the proxy is run for every integration test (address), and for those where threads meet (thread).
+# With the address sanitizer every integration test is run, with the thread sanitizer those where threads meet.
 tsan_tests=(test_order test_random test_redirects test_failover test_connections test_split test_slow_reader)
 
 passed=0
@@ -132,7 +133,8 @@ run_stage() {
     stage_skipped=0
     printf '\n== %s\n' "$stage"
     "stage_$stage"
-    rows+=("$(printf '%-12s %8d %8d %8d %7d s' "$stage" "$stage_passed" "$stage_failed" "$stage_skipped" $((SECONDS - began)))")
+    rows+=("$(printf '%-12s %8d %8d %8d %7d s' \
+        "$stage" "$stage_passed" "$stage_failed" "$stage_skipped" $((SECONDS - began)))")
     passed=$((passed + stage_passed))
     failed=$((failed + stage_failed))
     skipped=$((skipped + stage_skipped))
