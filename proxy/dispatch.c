@@ -21,7 +21,7 @@
 #include "proxy/upstream.h"
 #include "proxy/worker.h"
 
-enum { NODE_RETRY_US = 10 * 1000 };
+enum { NODE_RETRY_US = 10 * 1000, PAUSE_FIRST_US = 5 * 1000, PAUSE_LAST_US = 100 * 1000 };
 
 static void active_append(struct kw_session *session, struct kw_request *req) {
     session->multikey += (req->flags & KW_REQF_MULTIKEY) != 0;
@@ -179,9 +179,17 @@ static bool try_send(struct kw_worker *worker, struct kw_request *req, struct kw
     return true;
 }
 
+/* Looking again and again at many requests that cannot go would cost the others: the pause between grows. */
+static void plan_next_pass(struct kw_session *session, bool sent) {
+    uint32_t pause_us = sent || !session->pass_pause_us ? PAUSE_FIRST_US : session->pass_pause_us * 2;
+    session->pass_pause_us = pause_us < PAUSE_LAST_US ? pause_us : PAUSE_LAST_US;
+    session->pass_due_us = kw_worker_now_us(session->worker) + session->pass_pause_us;
+}
+
 static void pass(struct kw_session *session) {
     struct kw_worker *worker = session->worker;
     uint64_t now_us = kw_worker_now_us(worker);
+    bool sent = false;
     session->needs_pass = false;
     kw_order_mark_later(session);
     kw_order_begin(worker);
@@ -203,18 +211,22 @@ static void pass(struct kw_session *session) {
         struct kw_link *prefer = NULL;
         bool may = kw_order_may_send(worker, req, &prefer) && req->retry_us <= now_us;
         if (may && try_send(worker, req, prefer)) {
+            sent = true;
             if (req->state == KW_REQ_INFLIGHT) kw_order_note_inflight(worker, req);
         } else {
             kw_order_note_waiting(worker, req);
         }
     }
+    plan_next_pass(session, sent);
 }
 
-void kw_dispatch_run_passes(struct kw_worker *worker, bool all) {
+void kw_dispatch_run_passes(struct kw_worker *worker, enum kw_run_passes which) {
+    uint64_t now_us = which == KW_RUN_DUE ? kw_worker_now_us(worker) : 0;
     struct kw_session *next;
     for (struct kw_session *session = worker->irregular_sessions; session; session = next) {
         next = session->irregular_next;
-        if (all || session->needs_pass) pass(session);
+        bool due = which == KW_RUN_ALL || (which == KW_RUN_DUE && session->pass_due_us <= now_us);
+        if (due || session->needs_pass) pass(session);
     }
 }
 

@@ -38,7 +38,12 @@ void kw_dispatch_drop_session(struct kw_session *session);
 
 /* Tries the session's parked requests again, at the end of this loop turn. */
 void kw_dispatch_later(struct kw_session *session);
-void kw_dispatch_run_passes(struct kw_worker *worker, bool all);
+enum kw_run_passes {
+    KW_RUN_NEEDED, /* sessions that asked for it */
+    KW_RUN_DUE,    /* and those whose pause is over */
+    KW_RUN_ALL,    /* what happened concerns everybody */
+};
+void kw_dispatch_run_passes(struct kw_worker *worker, enum kw_run_passes which);
 
 /* Answers parked requests that have waited for request-timeout. */
 void kw_dispatch_expire(struct kw_worker *worker);

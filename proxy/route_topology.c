@@ -66,7 +66,7 @@ void kw_dispatch_topology(struct kw_worker *worker, struct kw_topology *topology
     worker->route_seq++;
     kw_free(by_index);
     kw_node_sweep(worker);
-    kw_dispatch_run_passes(worker, true);
+    kw_dispatch_run_passes(worker, KW_RUN_ALL);
 }
 
 void kw_dispatch_slot_moved(struct kw_worker *worker, unsigned slot, struct kw_node *node) {

@@ -36,6 +36,8 @@ struct kw_session {
     struct kw_request *queue_head, *queue_tail;   /* replies to come, in order */
     struct kw_request *active_head, *active_tail; /* on their way to nodes */
     uint64_t id;
+    uint64_t pass_due_us;       /* of the next look at what is parked, if nothing else brings one */
+    uint32_t pass_pause_us;     /* doubles while nothing can be sent */
     uint64_t route_seq;         /* worker's, when nothing was in flight */
     size_t held_bytes;          /* replies that wait for their turn */
     uint32_t inflight;          /* requests in queue */

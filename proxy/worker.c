@@ -95,7 +95,7 @@ static void before_poll(uv_prepare_t *handle) {
 
 static void on_retry(uv_timer_t *handle) {
     struct kw_worker *worker = handle->data;
-    kw_dispatch_run_passes(worker, true);
+    kw_dispatch_run_passes(worker, KW_RUN_DUE);
     if (!worker->irregular_sessions) {
         uv_timer_stop(handle);
         worker->retry_armed = false;
@@ -104,7 +104,7 @@ static void on_retry(uv_timer_t *handle) {
 
 static void end_of_turn(struct kw_worker *worker) {
     for (int round = 0; round < TURN_ROUNDS; round++) {
-        kw_dispatch_run_passes(worker, false);
+        kw_dispatch_run_passes(worker, KW_RUN_NEEDED);
         kw_link_flush_all(worker);
         kw_session_flush_all(worker);
         if (worker->recheck_paused) kw_upstream_recheck_paused(worker);
