@@ -17,6 +17,7 @@
 #include "proxy/scripts.h"
 #include "proxy/server.h"
 #include "proxy/session.h"
+#include "proxy/transaction.h"
 #include "proxy/worker.h"
 
 /* A reply that is known now, in its order. */
@@ -46,6 +47,7 @@ static void reject(struct kw_session *session, const struct kw_command *cmd, con
     struct kw_worker *worker = session->worker;
     kw_stats_error(&worker->stats, reply->data, reply->len);
     if (cmd) kw_stats_rejected(&worker->stats, cmd);
+    kw_transaction_spoil(session);
     answer(session, reply);
 }
 
@@ -264,6 +266,9 @@ static void run_plan(struct kw_session *session, const struct kw_command *cmd, c
                      size_t argc) {
     struct kw_worker *worker = session->worker;
     struct kw_plan plan;
+    if (KW_UNLIKELY(session->transaction != NULL) && kw_transaction_queue(session, cmd, worker->argv, argc, frame)) {
+        return;
+    }
     if (KW_UNLIKELY(cmd->flags & KW_CMD_NOSCRIPT)) note_script(worker, cmd, argc);
     kw_planner_plan(worker->planner, cmd, worker->argv, argc, &plan);
     switch (plan.kind) {
@@ -304,7 +309,9 @@ bool kw_command_stream(struct kw_session *session, struct kw_intake *intake) {
     const struct kw_command *cmd = kw_command_lookup(worker->argv[0].data, worker->argv[0].len);
     int slot;
     /* Anything unusual is left to the ordinary way, which collects the frame and says what is wrong. */
-    if (!cmd || cmd->container || !kw_command_arity_ok(cmd, parse->argc) || !session->authenticated) return false;
+    if (!cmd || session->transaction || cmd->container || !kw_command_arity_ok(cmd, parse->argc) ||
+        !session->authenticated)
+        return false;
     if (!kw_planner_plan_early(worker->planner, cmd, worker->argv, parse->argc, have, &slot)) return false;
     struct kw_key_positions keys;
     kw_key_positions_init(&keys);

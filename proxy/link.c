@@ -300,6 +300,8 @@ int kw_link_send(struct kw_link *link, struct kw_request *req, const char *bytes
         kw_outq_clear(&req->reply, worker->pool);
     }
     req->reply_type = 0;
+    req->skip = req->skip_total;
+    req->flags &= (uint16_t)~KW_REQF_QUEUE_ERROR;
     if (KW_UNLIKELY(req->ask) && kw_link_send_internal(link, "*1\r\n$6\r\nASKING\r\n", 16, 0, NULL)) return KW_ENOMEM;
     if (KW_LIKELY(bytes != NULL)) {
         char *copy = kw_outq_copy_try(&link->out, worker->pool, bytes, len, OUT_CHUNK);

@@ -52,7 +52,19 @@ static void finish(struct kw_link *link, struct kw_request *req) {
 /* The whole reply is an error: a redirect is acted on, anything else is the client's. */
 static void error_done(struct kw_link *link, const char *text, size_t len) {
     struct kw_request *req = kw_link_pop(link);
-    if (kw_redirect_handle(link, req, text, len)) return;
+    if (kw_redirect_handle(link, req, text, len)) {
+        /* Two errors were kept of a transaction; neither is its reply. */
+        if (req->flags & KW_REQF_QUEUE_ERROR) {
+            req->session->held_bytes -= req->reply.bytes;
+            kw_outq_clear(&req->reply, link->worker->pool);
+        }
+        return;
+    }
+    if (req->flags & KW_REQF_QUEUE_ERROR) {
+        /* EXEC was refused because of what was queued, and that was no redirect. */
+        static const char abort_text[] = "-EXECABORT Transaction discarded because of previous errors.\r\n";
+        kw_request_reply_text(link->worker, req, abort_text, sizeof(abort_text) - 1);
+    }
     finish(link, req);
 }
 
@@ -98,6 +110,17 @@ static void data_piece(struct kw_link *link, struct kw_request *req, struct kw_c
     error_done(link, text, got);
 }
 
+/* A reply before the one that counts: +OK of MULTI, +QUEUED. The first error among them is kept, to be judged later. */
+static void queued_piece(struct kw_link *link, struct kw_request *req, struct kw_chunk *chunk, size_t off, size_t len,
+                         bool done) {
+    if (req->session && req->reply_type == '-' && !(req->flags & KW_REQF_QUEUE_ERROR))
+        keep_piece(link, req, chunk, off, len);
+    if (!done) return;
+    if (req->reply_type == '-') req->flags |= KW_REQF_QUEUE_ERROR;
+    req->reply_type = 0;
+    req->skip--;
+}
+
 bool kw_link_reply_bytes(struct kw_link *link, struct kw_chunk *chunk, size_t len) {
     size_t pos = 0;
     while (pos < len && !link->closing) {
@@ -108,7 +131,9 @@ bool kw_link_reply_bytes(struct kw_link *link, struct kw_chunk *chunk, size_t le
         if (result == KW_REPLY_ERROR) return false;
         bool done = result == KW_REPLY_DONE;
         if (!req->reply_type) req->reply_type = link->scan.first;
-        if (req->flags & KW_REQF_INTERNAL) {
+        if (KW_UNLIKELY(req->skip > 0)) {
+            queued_piece(link, req, chunk, pos, used, done);
+        } else if (req->flags & KW_REQF_INTERNAL) {
             if (done) internal_done(link, chunk->data + pos, used);
         } else if (!req->session) {
             if (done) kw_request_free(link->worker, kw_link_pop(link));
@@ -192,6 +217,7 @@ static void expire_inflight(struct kw_link *link, struct kw_request *req) {
     ghost->link_next = req->link_next;
     ghost->link_end = req->link_end;
     ghost->reply_type = req->reply_type;
+    ghost->skip = req->skip;
     for (struct kw_request **at = &link->head; *at; at = &(*at)->link_next) {
         if (*at != req) continue;
         *at = ghost;

@@ -34,9 +34,12 @@ static const struct {
     {"config|resetstat", kw_local_config_resetstat},
     {"config|rewrite", kw_local_config_rewrite},
     {"config|set", kw_local_config_set},
+    {"discard", kw_local_discard},
     {"echo", kw_local_echo},
+    {"exec", kw_local_exec},
     {"hello", kw_local_hello},
     {"info", kw_local_info},
+    {"multi", kw_local_multi},
     {"ping", kw_local_ping},
     {"quit", kw_local_quit},
     {"randomkey", kw_local_randomkey},
@@ -48,6 +51,7 @@ static const struct {
     {"slowlog|len", kw_local_slowlog_len},
     {"slowlog|reset", kw_local_slowlog_reset},
     {"time", kw_local_time},
+    {"unwatch", kw_local_unwatch},
 };
 
 static kw_local_handler *find_handler(const struct kw_command *cmd) {

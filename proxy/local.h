@@ -44,9 +44,10 @@ kw_local_handler kw_local_client_id, kw_local_client_info, kw_local_client_kill,
     kw_local_client_help, kw_local_client_getredir, kw_local_client_reply; /* local_client.c */
 kw_local_handler kw_local_command;                                         /* local_command.c */
 kw_local_handler kw_local_config_get, kw_local_config_set, kw_local_config_rewrite, kw_local_config_resetstat,
-    kw_local_config_help;                           /* local_config.c */
-kw_local_handler kw_local_randomkey, kw_local_scan; /* local_keyspace.c */
-kw_local_handler kw_local_info;                     /* local_info.c */
+    kw_local_config_help;                                                           /* local_config.c */
+kw_local_handler kw_local_randomkey, kw_local_scan;                                 /* local_keyspace.c */
+kw_local_handler kw_local_multi, kw_local_exec, kw_local_discard, kw_local_unwatch; /* local_transaction.c */
+kw_local_handler kw_local_info;                                                     /* local_info.c */
 kw_local_handler kw_local_slowlog_get, kw_local_slowlog_len, kw_local_slowlog_reset,
     kw_local_slowlog_help; /* local_slowlog.c */
 

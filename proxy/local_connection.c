@@ -7,6 +7,7 @@
 #include "proxy/request.h"
 #include "proxy/server.h"
 #include "proxy/session.h"
+#include "proxy/transaction.h"
 #include "proxy/worker.h"
 
 void kw_local_ping(struct kw_local_call *call) {
@@ -189,6 +190,7 @@ void kw_local_reset(struct kw_local_call *call) {
     struct kw_session *session = call->session;
     session->authenticated = !kw_server_limits(session->worker->server)->needs_password;
     session->no_evict = false;
+    kw_transaction_discard(session);
     session->reply_off = session->reply_skip_next = false;
     if (session->identity) {
         kw_free(session->identity->name);

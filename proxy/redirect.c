@@ -98,7 +98,10 @@ static bool refused(struct kw_link *link, struct kw_request *req, const struct r
         if (!valid) return false;
         if (!node) delay_ms = 5;
     }
-    retarget(req, row->action == ACT_ASK ? node : NULL, row->action == ACT_ASK && node);
+    /* ASKING is for one command: a transaction waits until its slot has moved. */
+    bool ask = row->action == ACT_ASK && node && !req->skip_total;
+    if (row->action == ACT_ASK && !ask) delay_ms = 5;
+    retarget(req, ask ? node : NULL, ask);
     if (row->action == ACT_MOVED && node && req->slot >= 0) {
         kw_dispatch_slot_moved(worker, (unsigned)req->slot, node);
     } else if ((row->action == ACT_ASK || row->action == ACT_WAIT_OPEN) && req->slot >= 0) {

@@ -39,21 +39,22 @@ enum kw_request_state {
 };
 
 enum kw_request_flag {
-    KW_REQF_READONLY = 1 << 0,   /* may be repeated: a read */
-    KW_REQF_INTERNAL = 1 << 1,   /* ours (handshake, ASKING): its reply is swallowed */
-    KW_REQF_EXCLUSIVE = 1 << 2,  /* runs alone, on a link of its own */
-    KW_REQF_STREAMED = 1 << 3,   /* its bytes are not kept: it cannot be repeated */
-    KW_REQF_REPLYING = 1 << 4,   /* part of its reply has left already */
-    KW_REQF_CLOSE = 1 << 5,      /* the session closes behind its reply */
-    KW_REQF_ANY_SLOT = 1 << 6,   /* concerns all slots: nothing of the session overtakes it */
-    KW_REQF_SCRIPT = 1 << 7,     /* may answer any error text */
-    KW_REQF_PROBE = 1 << 8,      /* internal: answers whether the slot is here */
-    KW_REQF_ERROR = 1 << 9,      /* the reply is an error */
-    KW_REQF_LOCAL = 1 << 10,     /* answered by the proxy */
-    KW_REQF_UNBOUNDED = 1 << 11, /* blocks as long as its client says: no request timeout */
-    KW_REQF_SILENT = 1 << 14,    /* CLIENT REPLY OFF or SKIP: the reply is dropped */
-    KW_REQF_MULTIKEY = 1 << 13,  /* several keys of one slot: may be refused while a later one would run */
-    KW_REQF_ASYNC = 1 << 12,     /* somebody else will complete it, even when the client has gone */
+    KW_REQF_READONLY = 1 << 0,     /* may be repeated: a read */
+    KW_REQF_INTERNAL = 1 << 1,     /* ours (handshake, ASKING): its reply is swallowed */
+    KW_REQF_EXCLUSIVE = 1 << 2,    /* runs alone, on a link of its own */
+    KW_REQF_STREAMED = 1 << 3,     /* its bytes are not kept: it cannot be repeated */
+    KW_REQF_REPLYING = 1 << 4,     /* part of its reply has left already */
+    KW_REQF_CLOSE = 1 << 5,        /* the session closes behind its reply */
+    KW_REQF_ANY_SLOT = 1 << 6,     /* concerns all slots: nothing of the session overtakes it */
+    KW_REQF_SCRIPT = 1 << 7,       /* may answer any error text */
+    KW_REQF_PROBE = 1 << 8,        /* internal: answers whether the slot is here */
+    KW_REQF_ERROR = 1 << 9,        /* the reply is an error */
+    KW_REQF_LOCAL = 1 << 10,       /* answered by the proxy */
+    KW_REQF_UNBOUNDED = 1 << 11,   /* blocks as long as its client says: no request timeout */
+    KW_REQF_QUEUE_ERROR = 1 << 15, /* a node refused a queued command: `reply` holds its words */
+    KW_REQF_SILENT = 1 << 14,      /* CLIENT REPLY OFF or SKIP: the reply is dropped */
+    KW_REQF_MULTIKEY = 1 << 13,    /* several keys of one slot: may be refused while a later one would run */
+    KW_REQF_ASYNC = 1 << 12,       /* somebody else will complete it, even when the client has gone */
 };
 
 /* The bytes of a command: one contiguous piece, or a queue when large payloads are among them. */
@@ -82,7 +83,9 @@ struct kw_request {
     uint64_t link_end; /* the link's stream offset behind its last byte */
     uint32_t reply_bytes;
     uint32_t part_index;
-    int16_t slot; /* -1: any primary */
+    uint32_t skip_total; /* replies before the one that counts: MULTI and what was queued */
+    uint32_t skip;       /* of these still to come */
+    int16_t slot;        /* -1: any primary */
     uint16_t flags;
     uint8_t state;
     uint8_t attempts;

@@ -20,6 +20,7 @@
 #include "proxy/request.h"
 #include "proxy/server.h"
 #include "proxy/stream.h"
+#include "proxy/transaction.h"
 #include "proxy/upstream.h"
 #include "proxy/worker.h"
 #include "proxy/writer.h"
@@ -38,6 +39,7 @@ static void on_closed(uv_handle_t *handle) {
     kw_outq_clear(&session->out, worker->pool);
     kw_write_free(session->writing);
     kw_intake_free(session);
+    kw_transaction_discard(session);
     if (session->identity) {
         kw_free(session->identity->name);
         kw_free(session->identity->lib_name);
@@ -346,12 +348,16 @@ void kw_session_describe(const struct kw_session *session, struct kw_str *out) {
     const struct kw_session_identity *who = session->identity;
     const struct kw_command *last = session->last_command ? kw_command_by_id(session->last_command - 1U) : NULL;
     kw_str_printf(out,
-                  "id=%llu addr=%s laddr=%s fd=%d name=%s age=%u idle=%u flags=%s db=0 sub=0 psub=0 ssub=0 multi=-1 "
+                  "id=%llu addr=%s laddr=%s fd=%d name=%s age=%u idle=%u flags=%s db=0 sub=0 psub=0 ssub=0 multi=%d "
                   "qbuf=%zu qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=%zu tot-mem=%zu events=r "
                   "cmd=%s user=default redir=-1 resp=2 lib-name=%s lib-ver=%s inflight=%u worker=%u\n",
                   (unsigned long long)session->id, peer, kw_server_address(session->worker->server),
                   session->tcp.io_watcher.fd, who && who->name ? who->name : "", now_s - session->created_s,
-                  now_s - session->last_s, session->hold ? "b" : "N", kw_intake_bytes_held(session),
+                  now_s - session->last_s,
+                  session->hold          ? "b"
+                  : session->transaction ? "x"
+                                         : "N",
+                  kw_transaction_length(session), kw_intake_bytes_held(session),
                   kw_session_output_bytes(session) + session->held_bytes,
                   sizeof(*session) + kw_session_output_bytes(session) + session->held_bytes, last ? last->name : "NULL",
                   who && who->lib_name ? who->lib_name : "", who && who->lib_version ? who->lib_version : "",

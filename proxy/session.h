@@ -31,6 +31,7 @@ struct kw_session {
     struct kw_session *irregular_prev, *irregular_next;
     struct kw_intake *intake;             /* own; NULL between frames */
     struct kw_session_identity *identity; /* own; NULL mostly */
+    struct kw_transaction *transaction;   /* own; NULL outside of MULTI */
     struct kw_outq out;
     struct kw_write *writing;                     /* own; what the kernel did not take at once */
     struct kw_request *queue_head, *queue_tail;   /* replies to come, in order */

@@ -91,14 +91,14 @@ test('an error in a pipeline stays at its place', async () => {
 
 test('what is not served says so, and the connection stays usable', async () => {
   const client = connect();
-  for (const call of [['MULTI'], ['EXEC'], ['WATCH', 'a'], ['SUBSCRIBE', 'c'], ['PUBLISH', 'c', 'm'], ['CLUSTER', 'SLOTS']]) {
+  for (const call of [['WATCH', 'a'], ['SUBSCRIBE', 'c'], ['PUBLISH', 'c', 'm'], ['CLUSTER', 'SLOTS']]) {
     const raw = new Redis.Command(call[0], call.slice(1), { replyEncoding: 'utf8' });
     // SUBSCRIBE would put ioredis itself into another mode; its error is looked at by the other clients.
     if (call[0] !== 'SUBSCRIBE') await assert.rejects(client.sendCommand(raw), errors.notServed, call.join(' '));
     assert.equal(await client.set('served', '1'), 'OK');
   }
-  const transaction = await client.multi().set('served', '2').get('served').exec().catch((e) => e);
-  assert.match(String(transaction), errors.notServed);
+  const transaction = await client.multi().set('served', '2').get('served').exec();
+  assert.deepEqual(transaction, [[null, 'OK'], [null, '2']]);
   assert.equal(await client.ping(), 'PONG');
 });
 

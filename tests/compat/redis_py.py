@@ -199,9 +199,18 @@ class RedisPy(unittest.TestCase):
         self.assertEqual((first, third), (True, "1"))
         self.assertRegex(str(second), "^WRONGTYPE")
 
+    def test_transactions_of_one_slot(self):
+        with self.r.pipeline() as p:
+            p.set("{txn}a", "1").incr("{txn}n").incr("{txn}n").get("{txn}a")
+            self.assertEqual(p.execute(), [True, 1, 2, "1"])
+        with self.r.pipeline() as p:
+            p.set("txn:a", "1").set("txn:b", "2")
+            self.assertRaises(redis.RedisError, p.execute)
+        self.assertEqual(self.r.exists("txn:a", "txn:b"), 0)
+
     def test_what_is_not_served_says_so(self):
         c = self.r.connection_pool.get_connection("_")
-        for call in (["MULTI"], ["EXEC"], ["WATCH", "a"], ["SUBSCRIBE", "c"], ["PUBLISH", "c", "m"]):
+        for call in (["WATCH", "a"], ["SUBSCRIBE", "c"], ["PUBLISH", "c", "m"]):
             c.send_command(*call)
             with self.assertRaisesRegex(redis.ResponseError, support.NOT_SERVED):
                 c.read_response()

@@ -550,6 +550,8 @@ class SlotMove:
         assert self.src is not dst, "slot %d is there already" % slot
 
     def begin(self):
+        # Two nodes that bumped to the same epoch settle that between them; a move in the middle of it can be undone.
+        wait_until(self.cluster.epochs_settled, 10, "the epochs to settle")
         self.dst("CLUSTER", "SETSLOT", self.slot, "IMPORTING", self.src.id)
         self.src("CLUSTER", "SETSLOT", self.slot, "MIGRATING", self.dst.id)
         return self
@@ -759,6 +761,13 @@ class Cluster:
         for node in self.nodes:
             node.wait_ready()
         return self.wait_ok()
+
+    def epochs_settled(self):
+        """Every live node knows of the highest epoch, and no two primaries share one."""
+        infos = [parse_info(n("CLUSTER", "INFO")) for n in self.nodes if n.alive() and not n.frozen]
+        mine = [i["cluster_my_epoch"] for n, i in zip([n for n in self.nodes if n.alive() and not n.frozen], infos)
+                if parse_info(n("INFO", "replication"))["role"] == "master"]
+        return len({i["cluster_current_epoch"] for i in infos}) == 1 and len(set(mine)) == len(mine)
 
     def stop(self):
         for node in self.nodes:

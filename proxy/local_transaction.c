@@ -1,0 +1,34 @@
+/* MULTI, EXEC, DISCARD, UNWATCH as commands; what they do is in transaction.c. */
+#include "proxy/local.h"
+#include "proxy/session.h"
+#include "proxy/transaction.h"
+
+void kw_local_multi(struct kw_local_call *call) {
+    if (kw_transaction_begin(call->session)) {
+        kw_str_resp_simple(call->out, "OK");
+    } else {
+        kw_str_resp_error(call->out, "ERR MULTI calls can not be nested");
+    }
+}
+
+void kw_local_exec(struct kw_local_call *call) {
+    if (!call->session->transaction) {
+        kw_str_resp_error(call->out, "ERR EXEC without MULTI");
+        return;
+    }
+    kw_transaction_exec(call->session, call->cmd);
+}
+
+void kw_local_discard(struct kw_local_call *call) {
+    if (!call->session->transaction) {
+        kw_str_resp_error(call->out, "ERR DISCARD without MULTI");
+        return;
+    }
+    kw_transaction_discard(call->session);
+    kw_str_resp_simple(call->out, "OK");
+}
+
+/* Nothing is watched: WATCH is refused. */
+void kw_local_unwatch(struct kw_local_call *call) {
+    kw_str_resp_simple(call->out, "OK");
+}
