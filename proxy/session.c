@@ -141,7 +141,8 @@ size_t kw_session_output_bytes(const struct kw_session *session) {
 }
 
 bool kw_session_full(const struct kw_session *session) {
-    if (session->closing || session->close_after_reply) return true;
+    /* While the process is ending, what has been started is finished and nothing new is. */
+    if (session->closing || session->close_after_reply || session->worker->draining) return true;
     if (session->hold) return !(session->intake && session->intake->streaming && kw_stream_ready(session));
     size_t max = kw_server_limits(session->worker->server)->max_inflight;
     size_t window = WINDOW_BYTES / (session->reply_avg + 1);
