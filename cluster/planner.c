@@ -215,8 +215,14 @@ static bool stream_read_blocks(const struct kw_arg *argv, size_t argc) {
     return false;
 }
 
+/* XINFO HELP and its like: a text that every node has. */
+static bool is_help(const struct kw_command *cmd) {
+    return cmd->name_len > 5 && strcmp(cmd->name + cmd->name_len - 5, "|help") == 0;
+}
+
 static void plan_keyless(struct kw_planner *planner, const struct kw_command *cmd, struct kw_plan *plan) {
-    if (plan->serve == KW_SERVE_ANY || (cmd->flags & (KW_CMD_MOVABLEKEYS | KW_CMD_READONLY | KW_CMD_WRITE))) {
+    if (plan->serve == KW_SERVE_ANY || is_help(cmd) ||
+        (cmd->flags & (KW_CMD_MOVABLEKEYS | KW_CMD_READONLY | KW_CMD_WRITE))) {
         plan->kind = KW_PLAN_FORWARD;
         plan->slot = -1;
         return;
