@@ -9,8 +9,7 @@
 #include "proxy/upstream.h"
 #include "proxy/worker.h"
 
-static struct kw_node *any_primary(struct kw_worker *worker, const struct kw_request *req) {
-    (void)req;
+static struct kw_node *any_primary(struct kw_worker *worker) {
     struct kw_node *found = NULL;
     for (struct kw_node *node = worker->nodes; node; node = node->next) {
         if (!node->serves_slots || node->failed) continue;
@@ -21,7 +20,7 @@ static struct kw_node *any_primary(struct kw_worker *worker, const struct kw_req
 
 struct kw_node *kw_route_node(struct kw_worker *worker, const struct kw_request *req) {
     if (req->target) return req->target;
-    return req->slot >= 0 ? worker->owner[req->slot] : any_primary(worker, req);
+    return req->slot >= 0 ? worker->owner[req->slot] : any_primary(worker);
 }
 
 /* A node that refused a connection is tried again when its pause is over, like any other. */

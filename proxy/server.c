@@ -195,10 +195,6 @@ static bool may_accept(void *ctx) {
     return (long long)client_count(ctx) < atomic_load(&server->maxclients);
 }
 
-void kw_server_client_gone(struct kw_server *server) {
-    (void)server; /* the worker's load says it */
-}
-
 static void on_open_late(uv_timer_t *timer) {
     struct kw_server *server = timer->data;
     kw_listener_start(server->listener);

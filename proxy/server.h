@@ -28,7 +28,6 @@ const struct kw_limits *kw_server_limits(const struct kw_server *server);
 /* Any thread: something hints at a changed topology (a redirect, a lost link): the nodes are asked soon. */
 void kw_server_topology_doubt(struct kw_server *server);
 uint64_t kw_server_next_client_id(struct kw_server *server);
-void kw_server_client_gone(struct kw_server *server);
 const char *kw_server_address(const struct kw_server *server);
 /* The AUTH command towards nodes in RESP, or nothing. */
 void kw_server_node_auth(const struct kw_server *server, struct kw_str *out);

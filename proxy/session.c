@@ -98,7 +98,6 @@ static void leave_lists(struct kw_session *session) {
     if (session->next) session->next->prev = session->prev;
     worker->session_count--;
     atomic_store_explicit(&worker->load, worker->session_count, memory_order_relaxed);
-    kw_server_client_gone(worker->server);
 }
 
 void kw_session_close(struct kw_session *session) {

@@ -73,7 +73,6 @@ void kw_stats_add(struct kw_stats *sum, const struct kw_stats *from) {
     }
     sum->requests += from->requests;
     sum->connections += from->connections;
-    sum->rejected_connections += from->rejected_connections;
     sum->redirects += from->redirects;
     sum->output_limit_closed += from->output_limit_closed;
     sum->bytes_in += from->bytes_in;

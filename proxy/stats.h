@@ -32,7 +32,6 @@ struct kw_stats {
     unsigned error_count;
     uint64_t requests;
     uint64_t connections;
-    uint64_t rejected_connections;
     uint64_t redirects;
     uint64_t output_limit_closed;
     uint64_t bytes_in, bytes_out;

@@ -1000,6 +1000,22 @@ class ProxyTest(unittest.TestCase):
             self.assertNotIsInstance(reply, ReplyError, "reply %d of %d" % (i, len(replies)))
 
 
+class JudgedTest(ProxyTest):
+    """With one plain redis-server beside, `judge`, that says what is right."""
+
+    judge = None
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.judge = Server().start()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.judge.kill()
+        super().tearDownClass()
+
+
 class _Result(unittest.TextTestResult):
     """Counts passes, and tells how long each test took."""
 

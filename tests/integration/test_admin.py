@@ -9,18 +9,8 @@ import time
 import harness
 
 
-class Admin(harness.ProxyTest):
+class Admin(harness.JudgedTest):
     DIRECTIVES = {"workers": 2}
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.judge = harness.Server().start()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.judge.kill()
-        super().tearDownClass()
 
     def setUp(self):
         self.cluster.flush()

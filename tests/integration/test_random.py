@@ -228,19 +228,9 @@ class Generator:
         return self.plain()
 
 
-class Random(harness.ProxyTest):
+class Random(harness.JudgedTest):
     DIRECTIVES = {"workers": 2}
     TEST_TIMEOUT = 3600
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.judge = harness.Server().start()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.judge.kill()
-        super().tearDownClass()
 
     def send_in_chunks(self, client, data, r):
         """Random pieces: most large, some of few bytes."""

@@ -5,17 +5,7 @@ import harness
 from harness import encode
 
 
-class Transactions(harness.ProxyTest):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.judge = harness.Server().start()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.judge.kill()
-        super().tearDownClass()
-
+class Transactions(harness.JudgedTest):
     def same(self, *commands):
         """One pipeline to both; the raw bytes of the replies must be equal."""
         data = b"".join(encode(*c) for c in commands)
