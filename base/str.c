@@ -96,3 +96,52 @@ void kw_str_resp_error(struct kw_str *str, const char *fmt, ...) {
     }
     kw_str_append(str, "\r\n", 2);
 }
+
+static void header(struct kw_str *str, char type, size_t count) {
+    kw_str_printf(str, "%c%zu\r\n", type, count);
+}
+
+void kw_str_resp_map(struct kw_str *str, int resp, size_t pairs) {
+    header(str, resp >= 3 ? '%' : '*', resp >= 3 ? pairs : pairs * 2);
+}
+
+void kw_str_resp_set(struct kw_str *str, int resp, size_t count) {
+    header(str, resp >= 3 ? '~' : '*', count);
+}
+
+void kw_str_resp_push(struct kw_str *str, int resp, size_t count) {
+    header(str, resp >= 3 ? '>' : '*', count);
+}
+
+void kw_str_resp_null(struct kw_str *str, int resp) {
+    kw_str_append_text(str, resp >= 3 ? "_\r\n" : "$-1\r\n");
+}
+
+void kw_str_resp_null_array(struct kw_str *str, int resp) {
+    kw_str_append_text(str, resp >= 3 ? "_\r\n" : "*-1\r\n");
+}
+
+void kw_str_resp_bool(struct kw_str *str, int resp, int value) {
+    kw_str_append_text(str, resp >= 3 ? (value ? "#t\r\n" : "#f\r\n") : (value ? ":1\r\n" : ":0\r\n"));
+}
+
+void kw_str_resp_double(struct kw_str *str, int resp, double value) {
+    char text[40];
+    /* As Redis 7.0 prints it: 17 digits, no more than are needed. */
+    snprintf(text, sizeof(text), "%.17g", value);
+    if (resp >= 3) {
+        kw_str_printf(str, ",%s\r\n", text);
+    } else {
+        kw_str_resp_text(str, text);
+    }
+}
+
+void kw_str_resp_verbatim(struct kw_str *str, int resp, const void *bytes, size_t len) {
+    if (resp < 3) {
+        kw_str_resp_bulk(str, bytes, len);
+        return;
+    }
+    kw_str_printf(str, "=%zu\r\ntxt:", len + 4);
+    kw_str_append(str, bytes, len);
+    kw_str_append(str, "\r\n", 2);
+}

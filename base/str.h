@@ -33,4 +33,18 @@ void kw_str_resp_simple(struct kw_str *str, const char *text); /* +text */
 /* -text; CR and LF in it become spaces, so that it cannot break the framing. */
 void kw_str_resp_error(struct kw_str *str, const char *fmt, ...) KW_PRINTF(2, 3);
 
+/*
+ * The same for a client that speaks `resp` (2 or 3): RESP3's own type, or what RESP2 has in its place (a map is a flat
+ * array, a boolean 1 or 0, a double its text).
+ */
+void kw_str_resp_map(struct kw_str *str, int resp, size_t pairs);
+void kw_str_resp_set(struct kw_str *str, int resp, size_t count);
+void kw_str_resp_push(struct kw_str *str, int resp, size_t count);
+void kw_str_resp_null(struct kw_str *str, int resp);       /* RESP2: a nil bulk string */
+void kw_str_resp_null_array(struct kw_str *str, int resp); /* RESP2: a nil array */
+void kw_str_resp_bool(struct kw_str *str, int resp, int value);
+void kw_str_resp_double(struct kw_str *str, int resp, double value);
+/* Text for people (INFO, CLIENT LIST): a verbatim string of type "txt". */
+void kw_str_resp_verbatim(struct kw_str *str, int resp, const void *bytes, size_t len);
+
 #endif

@@ -84,9 +84,9 @@ static void put_args(struct kw_str *out, int resp, const struct arg *first, size
     kw_str_resp_array(out, count);
     for (const struct arg *arg = first; arg < first + count; arg++) {
         bool nested = arg->type == ARG_ONEOF || arg->type == ARG_BLOCK;
-        kw_put_map(out, resp,
-                   2 + (size_t)(arg->key_spec >= 0) + !!arg->token + !!arg->since + !!arg->deprecated_since +
-                       !!arg->flags + nested);
+        kw_str_resp_map(out, resp,
+                        2 + (size_t)(arg->key_spec >= 0) + !!arg->token + !!arg->since + !!arg->deprecated_since +
+                            !!arg->flags + nested);
         kw_put_text_field(out, "name", arg->name);
         kw_put_text_field(out, "type", arg_type_names[arg->type]);
         if (arg->key_spec >= 0) kw_put_int_field(out, "key_spec_index", arg->key_spec);
@@ -106,7 +106,7 @@ static void put_args(struct kw_str *out, int resp, const struct arg *first, size
 
 static void put_history(struct kw_str *out, int resp, const struct doc *doc) {
     kw_str_resp_text(out, "history");
-    kw_put_set(out, resp, doc->history_count);
+    kw_str_resp_set(out, resp, doc->history_count);
     for (const struct history *row = &histories[doc->history_first], *end = row + doc->history_count; row < end;
          row++) {
         kw_str_resp_array(out, 2);
@@ -124,9 +124,10 @@ static const struct doc *doc_of(const struct kw_command *cmd) {
 static void put_doc(struct kw_str *out, int resp, const struct kw_command *cmd) {
     const struct doc *doc = doc_of(cmd);
     kw_str_resp_bulk(out, cmd->name, cmd->name_len);
-    kw_put_map(out, resp,
-               1 + (size_t) !!doc->summary + !!doc->since + !!doc->complexity + !!doc->flags + !!doc->deprecated_since +
-                   !!doc->replaced_by + !!doc->history_count + !!doc->arg_count + cmd->container);
+    kw_str_resp_map(out, resp,
+                    1 + (size_t) !!doc->summary + !!doc->since + !!doc->complexity + !!doc->flags +
+                        !!doc->deprecated_since + !!doc->replaced_by + !!doc->history_count + !!doc->arg_count +
+                        cmd->container);
     kw_put_text_field(out, "summary", doc->summary);
     kw_put_text_field(out, "since", doc->since);
     kw_put_text_field(out, "group", doc->group);
@@ -144,7 +145,7 @@ static void put_doc(struct kw_str *out, int resp, const struct kw_command *cmd) 
     }
     if (cmd->container) {
         kw_str_resp_text(out, "subcommands");
-        kw_put_map(out, resp, kw_command_count_shown(cmd));
+        kw_str_resp_map(out, resp, kw_command_count_shown(cmd));
         const struct kw_command *sub;
         for (unsigned at = 0; (sub = kw_command_next_shown(cmd, &at));) put_doc(out, resp, sub);
     }
@@ -153,13 +154,13 @@ static void put_doc(struct kw_str *out, int resp, const struct kw_command *cmd) 
 void kw_command_reply_docs(struct kw_str *out, int resp, const struct kw_arg *names, size_t count) {
     const struct kw_command *cmd;
     if (count == 0) {
-        kw_put_map(out, resp, kw_command_count_shown(NULL));
+        kw_str_resp_map(out, resp, kw_command_count_shown(NULL));
         for (unsigned at = 0; (cmd = kw_command_next_shown(NULL, &at));) put_doc(out, resp, cmd);
         return;
     }
     size_t known = 0;
     for (size_t i = 0; i < count; i++) known += kw_command_find_shown(&names[i]) != NULL;
-    kw_put_map(out, resp, known);
+    kw_str_resp_map(out, resp, known);
     for (size_t i = 0; i < count; i++) {
         cmd = kw_command_find_shown(&names[i]);
         if (cmd) put_doc(out, resp, cmd);

@@ -94,8 +94,6 @@ bool kw_command_has_keys(const struct kw_command *cmd);
 /* ---- What the replies to COMMAND are made of (command_reply.c, command_docs.c). */
 
 /* Headers whose shape depends on the protocol, `resp` 2 or 3. */
-void kw_put_map(struct kw_str *out, int resp, size_t pairs);
-void kw_put_set(struct kw_str *out, int resp, size_t count);
 
 /* A set of status replies, one a bit that has a name; `sigil` goes before each ("@" or ""). */
 void kw_put_bits(struct kw_str *out, int resp, uint64_t bits, const char *const *names, unsigned count,

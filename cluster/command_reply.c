@@ -25,32 +25,11 @@ void kw_command_show_valkey(bool on) {
 
 /* ---- RESP pieces whose shape depends on the protocol. */
 
-void kw_put_map(struct kw_str *out, int resp, size_t pairs) {
-    if (resp >= 3)
-        kw_str_printf(out, "%%%zu\r\n", pairs);
-    else
-        kw_str_resp_array(out, pairs * 2);
-}
-
-void kw_put_set(struct kw_str *out, int resp, size_t count) {
-    if (resp >= 3)
-        kw_str_printf(out, "~%zu\r\n", count);
-    else
-        kw_str_resp_array(out, count);
-}
-
-static void put_nil(struct kw_str *out, int resp) {
-    if (resp >= 3)
-        kw_str_append_text(out, "_\r\n");
-    else
-        kw_str_resp_nil(out);
-}
-
 void kw_put_bits(struct kw_str *out, int resp, uint64_t bits, const char *const *names, unsigned count,
                  const char *sigil) {
     size_t named = 0;
     for (unsigned n = 0; n < count; n++) named += names[n] && (bits >> n & 1);
-    kw_put_set(out, resp, named);
+    kw_str_resp_set(out, resp, named);
     for (unsigned n = 0; n < count; n++) {
         if (names[n] && (bits >> n & 1)) kw_str_printf(out, "+%s%s\r\n", sigil, names[n]);
     }
@@ -97,18 +76,18 @@ const struct kw_command *kw_command_find_shown(const struct kw_arg *name) {
 static void put_begin_search(struct kw_str *out, int resp, const struct kw_key_spec *spec) {
     static const char *const types[] = {"unknown", "index", "keyword"};
     kw_str_resp_text(out, "begin_search");
-    kw_put_map(out, resp, 2);
+    kw_str_resp_map(out, resp, 2);
     kw_put_text_field(out, "type", types[spec->begin]);
     kw_str_resp_text(out, "spec");
     if (spec->begin == KW_BEGIN_INDEX) {
-        kw_put_map(out, resp, 1);
+        kw_str_resp_map(out, resp, 1);
         kw_put_int_field(out, "index", spec->begin_at);
     } else if (spec->begin == KW_BEGIN_KEYWORD) {
-        kw_put_map(out, resp, 2);
+        kw_str_resp_map(out, resp, 2);
         kw_put_text_field(out, "keyword", spec->keyword);
         kw_put_int_field(out, "startfrom", spec->begin_at);
     } else {
-        kw_put_map(out, resp, 0);
+        kw_str_resp_map(out, resp, 0);
     }
 }
 
@@ -117,18 +96,18 @@ static void put_find_keys(struct kw_str *out, int resp, const struct kw_key_spec
     static const char *const fields[][3] = {
         {NULL, NULL, NULL}, {"lastkey", "keystep", "limit"}, {"keynumidx", "firstkey", "keystep"}};
     kw_str_resp_text(out, "find_keys");
-    kw_put_map(out, resp, 2);
+    kw_str_resp_map(out, resp, 2);
     kw_put_text_field(out, "type", types[spec->find]);
     kw_str_resp_text(out, "spec");
-    kw_put_map(out, resp, spec->find == KW_FIND_UNKNOWN ? 0 : 3);
+    kw_str_resp_map(out, resp, spec->find == KW_FIND_UNKNOWN ? 0 : 3);
     for (int i = 0; i < 3 && fields[spec->find][i]; i++) kw_put_int_field(out, fields[spec->find][i], spec->numbers[i]);
 }
 
 static void put_key_specs(struct kw_str *out, int resp, const struct kw_command *cmd) {
-    kw_put_set(out, resp, cmd->key_spec_count);
+    kw_str_resp_set(out, resp, cmd->key_spec_count);
     for (unsigned i = 0; i < cmd->key_spec_count; i++) {
         const struct kw_key_spec *spec = &cmd->key_specs[i];
-        kw_put_map(out, resp, spec->notes ? 4 : 3);
+        kw_str_resp_map(out, resp, spec->notes ? 4 : 3);
         kw_put_text_field(out, "notes", spec->notes);
         kw_str_resp_text(out, "flags");
         kw_put_bits(out, resp, spec->flags, key_flag_names, KW_KEY_BITS, "");
@@ -152,11 +131,11 @@ static void put_info(struct kw_str *out, int resp, const struct kw_command *cmd)
     kw_str_resp_int(out, cmd->last_key);
     kw_str_resp_int(out, cmd->key_step);
     put_categories(out, resp, cmd->acl_categories);
-    kw_put_set(out, resp, cmd->tip_count);
+    kw_str_resp_set(out, resp, cmd->tip_count);
     for (unsigned i = 0; i < cmd->tip_count; i++) kw_str_resp_text(out, cmd->tips[i]);
     put_key_specs(out, resp, cmd);
     if (!cmd->container) {
-        kw_put_set(out, resp, 0);
+        kw_str_resp_set(out, resp, 0);
         return;
     }
     kw_str_resp_array(out, kw_command_count_shown(cmd));
@@ -186,7 +165,7 @@ void kw_command_reply_info(struct kw_str *out, int resp, const struct kw_arg *na
         if (cmd)
             put_info(out, resp, cmd);
         else
-            put_nil(out, resp);
+            kw_str_resp_null(out, resp);
     }
 }
 
@@ -261,7 +240,7 @@ static void put_keys(struct kw_str *out, int resp, const struct kw_arg *argv, co
         if (key->data)
             kw_str_resp_bulk(out, key->data, key->len);
         else
-            put_nil(out, resp);
+            kw_str_resp_null(out, resp);
         if (flags) kw_put_bits(out, resp, flags->pos[i], key_flag_names, KW_KEY_BITS, "");
     }
 }

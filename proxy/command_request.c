@@ -262,12 +262,20 @@ static void note_script(struct kw_worker *worker, const struct kw_command *cmd, 
     }
 }
 
-static void run_plan(struct kw_session *session, const struct kw_command *cmd, const struct kw_frame_source *frame,
+/* A command of ours that has to wait for the replies before it. */
+static bool must_wait(struct kw_session *session, const struct kw_command *cmd) {
+    if (!session->queue_head || !kw_local_wants_idle(cmd)) return false;
+    session->wait_idle = true;
+    return true;
+}
+
+/* False: not now. */
+static bool run_plan(struct kw_session *session, const struct kw_command *cmd, const struct kw_frame_source *frame,
                      size_t argc) {
     struct kw_worker *worker = session->worker;
     struct kw_plan plan;
     if (KW_UNLIKELY(session->transaction != NULL) && kw_transaction_queue(session, cmd, worker->argv, argc, frame)) {
-        return;
+        return true;
     }
     if (KW_UNLIKELY(cmd->flags & KW_CMD_NOSCRIPT)) note_script(worker, cmd, argc);
     kw_planner_plan(worker->planner, cmd, worker->argv, argc, &plan);
@@ -275,30 +283,37 @@ static void run_plan(struct kw_session *session, const struct kw_command *cmd, c
     case KW_PLAN_FORWARD:
     case KW_PLAN_EXCLUSIVE: forward(session, cmd, frame, &plan, argc); break;
     case KW_PLAN_SPLIT: split(session, cmd, frame, &plan, argc); break;
-    case KW_PLAN_LOCAL: kw_local_run(session, cmd, worker->argv, argc); break;
+    case KW_PLAN_LOCAL:
+        if (must_wait(session, cmd)) return false;
+        kw_local_run(session, cmd, worker->argv, argc);
+        break;
     case KW_PLAN_SHARDS: shards(session, cmd, argc); break;
     case KW_PLAN_ERROR: reject(session, cmd, plan.error); break;
     }
+    return true;
 }
 
-void kw_command_request(struct kw_session *session, const struct kw_frame_source *frame) {
+bool kw_command_request(struct kw_session *session, const struct kw_frame_source *frame) {
     struct kw_worker *worker = session->worker;
     size_t argc = frame->parse->argc_seen;
     session->reply_skip = session->reply_skip_next;
     session->reply_skip_next = false;
     if (!fill_argv(worker, frame->parse, frame->base, (uint32_t)argc)) {
         kw_session_close(session);
-        return;
+        return true;
     }
     const struct kw_command *cmd = find_command(session, argc, argc);
-    if (!cmd) return;
+    if (!cmd) return true;
     struct kw_outq flattened = {0};
+    bool taken = true;
     if (KW_UNLIKELY(frame->big_count > 0) && !see_large(worker, cmd, frame, &flattened)) {
         kw_session_close(session);
     } else {
-        run_plan(session, cmd, frame, argc);
+        taken = run_plan(session, cmd, frame, argc);
+        if (!taken) session->reply_skip_next = session->reply_skip;
     }
     kw_outq_clear(&flattened, worker->pool);
+    return taken;
 }
 
 bool kw_command_stream(struct kw_session *session, struct kw_intake *intake) {

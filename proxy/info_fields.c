@@ -159,8 +159,8 @@ static void take_keyspace(struct kw_info_shards *shards, const char *value) {
 }
 
 void kw_info_shards_add(struct kw_info_shards *shards, const char *text) {
-    /* Skip the header of a bulk string, if it is there. */
-    if (*text == '$') text += strcspn(text, "\n");
+    /* Skip the header of a bulk or verbatim string, if it is there. */
+    if (*text == '$' || *text == '=') text += strcspn(text, "\n");
     shards->answered++;
     while (*text) {
         size_t len = strcspn(text, "\r\n");

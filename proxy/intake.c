@@ -66,7 +66,7 @@ static void frame_clear(struct kw_session *session) {
     intake->bigs = NULL;
     intake->big_count = 0;
     intake->big_left = intake->big_bytes = 0;
-    intake->streaming = intake->stream_open = false;
+    intake->streaming = intake->stream_open = intake->ready = false;
     intake->stream = NULL;
     intake->stream_sent = 0;
 }
@@ -82,7 +82,7 @@ void kw_intake_free(struct kw_session *session) {
 }
 
 bool kw_intake_waiting(const struct kw_session *session) {
-    return session->intake && session->intake->backlog.bytes > 0;
+    return session->intake && (session->intake->backlog.bytes > 0 || session->intake->ready);
 }
 
 size_t kw_intake_bytes_held(const struct kw_session *session) {
@@ -207,6 +207,21 @@ static size_t carry_wants(const struct kw_intake *intake, const struct input *in
     return lf ? (size_t)(lf - start) + 1 : in->len;
 }
 
+/* Runs the frame that lies whole in the carry, or leaves it there until it may be run. */
+static void run_carried(struct kw_session *session) {
+    struct kw_intake *intake = session->intake;
+    struct kw_frame_source frame = {
+        .parse = &intake->parse,
+        .base = intake->carry->data,
+        .chunk = intake->carry,
+        .len = intake->carry->len,
+        .bigs = intake->bigs,
+        .big_count = intake->big_count,
+    };
+    intake->ready = !kw_command_request(session, &frame);
+    if (!intake->ready) frame_clear(session);
+}
+
 static void carried_frame_done(struct kw_session *session, struct input *in) {
     struct kw_intake *intake = session->intake;
     /* More than the frame may have been carried when a line ended oddly: give it back. */
@@ -217,18 +232,10 @@ static void carried_frame_done(struct kw_session *session, struct input *in) {
     if (intake->streaming) {
         stream_carry(session);
         kw_stream_sent(session);
-    } else {
-        struct kw_frame_source frame = {
-            .parse = &intake->parse,
-            .base = intake->carry->data,
-            .chunk = intake->carry,
-            .len = intake->carry->len,
-            .bigs = intake->bigs,
-            .big_count = intake->big_count,
-        };
-        kw_command_request(session, &frame);
+        frame_clear(session);
+        return;
     }
-    frame_clear(session);
+    run_carried(session);
 }
 
 /* One step on a frame in progress. */
@@ -263,8 +270,7 @@ static void step_fresh(struct kw_session *session, struct input *in) {
     case KW_REQUEST_COMPLETE: {
         size_t len = parse->frame_len;
         struct kw_frame_source frame = {.parse = parse, .base = base, .chunk = in->chunk, .off = in->off, .len = len};
-        kw_command_request(session, &frame);
-        advance(in, len);
+        if (kw_command_request(session, &frame)) advance(in, len);
         break;
     }
     case KW_REQUEST_EMPTY: advance(in, parse->frame_len); break;
@@ -284,8 +290,12 @@ static bool in_progress(const struct kw_session *session) {
 
 /* Takes requests from the input as long as the session may have more; the rest stays in it. */
 static void process(struct kw_session *session, struct input *in) {
-    while (in->len > 0 && !kw_session_full(session)) {
-        if (in_progress(session)) {
+    while (!kw_session_full(session)) {
+        if (KW_UNLIKELY(session->intake && session->intake->ready)) {
+            run_carried(session);
+        } else if (in->len == 0) {
+            break;
+        } else if (in_progress(session)) {
             step_carried(session, in);
         } else {
             step_fresh(session, in);
@@ -321,8 +331,12 @@ void kw_intake_bytes(struct kw_session *session, struct kw_chunk *chunk, size_t 
 void kw_intake_resume(struct kw_session *session) {
     size_t done = 0;
     while (!session->closing && kw_intake_waiting(session) && !kw_session_full(session) && done < RESUME_SLICE) {
-        struct kw_outq *backlog = &session->intake->backlog;
-        struct kw_seg *seg = backlog->head;
+        struct kw_seg *seg = session->intake->backlog.head;
+        if (!seg) {
+            struct input nothing = {0};
+            process(session, &nothing);
+            continue;
+        }
         /* The chunk is held over the step: requests may go on referring to it. */
         struct input in = {kw_chunk_ref(seg->chunk), seg->off, seg->len};
         size_t before = in.len;

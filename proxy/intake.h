@@ -28,6 +28,7 @@ struct kw_intake {
     struct kw_request *stream; /* borrowed; the frame is being streamed as this */
     bool streaming;            /* the frame flows through, or is dropped */
     bool stream_open;          /* a link takes its bytes */
+    bool ready;                /* the carried frame is complete and waits to be run */
     size_t stream_sent;        /* bytes of the carry that have been passed on */
     struct kw_outq backlog;    /* received, not looked at yet */
 };
@@ -42,7 +43,8 @@ struct kw_frame_source {
     struct kw_big *bigs;
     unsigned big_count;
 };
-void kw_command_request(struct kw_session *session, const struct kw_frame_source *frame);
+/* False: not now (the session says what it waits for); it is to be given again later. */
+bool kw_command_request(struct kw_session *session, const struct kw_frame_source *frame);
 
 /*
  * A frame announces a large value: true when it is streamed from here on

@@ -39,6 +39,7 @@ static void note_failure(struct kw_node *node, const char *why) {
 static void on_closed(uv_handle_t *handle) {
     struct kw_link *link = (struct kw_link *)handle;
     kw_outq_clear(&link->out, link->worker->pool);
+    kw_outq_clear(&link->push, link->worker->pool);
     kw_write_free(link->writing);
     kw_free(link);
 }
@@ -54,6 +55,7 @@ void kw_link_close(struct kw_link *link, const char *why) {
     }
     kw_upstream_forget(link);
     kw_link_settle(link, why);
+    if (link->owner && link->owner->lost) link->owner->lost(link);
     /* Held for its close callback only: a dirty one is skipped by the flush. */
     if (!link->dirty) kw_link_mark_dirty(link);
 }
@@ -143,11 +145,33 @@ static int start_connect(struct kw_link *link) {
     return err;
 }
 
+int kw_link_speak(struct kw_link *link, int resp) {
+    char hello[] = "*2\r\n$5\r\nHELLO\r\n$1\r\n2\r\n";
+    hello[sizeof(hello) - 4] = (char)('0' + resp);
+    int err = kw_link_send_internal(link, hello, sizeof(hello) - 1, 0, NULL);
+    if (!err) link->resp = (uint8_t)resp;
+    return err;
+}
+
+static const struct {
+    bool resp3, readonly, tells_id;
+} handshakes[] = {
+    [KW_LINK_SHARED] = {false, false, false}, [KW_LINK_REPLICA] = {false, true, false},
+    [KW_LINK_SHARED3] = {true, false, false}, [KW_LINK_REPLICA3] = {true, true, false},
+    [KW_LINK_PRIVATE] = {false, false, true}, [KW_LINK_PUSH] = {true, false, true},
+};
+
+/* These are the first bytes of a new link: the pool has room for them, or nothing works any more. */
 static void queue_handshake(struct kw_link *link) {
     struct kw_str text = {0};
     kw_server_node_auth(link->worker->server, &text);
     if (text.len) kw_link_send_internal(link, text.data, text.len, 0, NULL);
-    if (link->kind == KW_LINK_REPLICA) kw_link_send_internal(link, "*1\r\n$8\r\nREADONLY\r\n", 18, 0, NULL);
+    if (handshakes[link->kind].resp3) kw_link_speak(link, 3);
+    if (handshakes[link->kind].readonly) kw_link_send_internal(link, "*1\r\n$8\r\nREADONLY\r\n", 18, 0, NULL);
+    static const char ask_id[] = "*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n";
+    if (handshakes[link->kind].tells_id) {
+        kw_link_send_internal(link, ask_id, sizeof(ask_id) - 1, KW_REQF_CLIENT_ID, NULL);
+    }
     kw_str_deinit(&text);
 }
 
@@ -157,6 +181,7 @@ struct kw_link *kw_link_new(struct kw_node *node, enum kw_link_kind kind) {
     link->worker = worker;
     link->node = node;
     link->kind = kind;
+    link->resp = 2;
     link->connect_deadline_us = kw_worker_now_us(worker) + kw_server_limits(worker->server)->connect_timeout_us;
     int err = uv_tcp_init(&worker->loop, &link->tcp);
     if (err) {
@@ -266,13 +291,20 @@ int kw_link_send_internal(struct kw_link *link, const char *bytes, size_t len, u
     struct kw_worker *worker = link->worker;
     if (!kw_outq_copy_try(&link->out, worker->pool, bytes, len, OUT_CHUNK)) return KW_ENOMEM;
     struct kw_request *req = kw_request_new(worker);
-    req->flags = (uint16_t)(KW_REQF_INTERNAL | flags);
+    req->flags = KW_REQF_INTERNAL | flags;
     req->state = KW_REQ_INFLIGHT;
     link->enqueued += len;
     req->link_end = link->enqueued;
     fifo_push(link, req);
     kw_link_mark_dirty(link);
     if (out) *out = req;
+    return 0;
+}
+
+int kw_link_send_unanswered(struct kw_link *link, const char *bytes, size_t len) {
+    if (!kw_outq_copy_try(&link->out, link->worker->pool, bytes, len, OUT_CHUNK)) return KW_ENOMEM;
+    link->enqueued += len;
+    kw_link_mark_dirty(link);
     return 0;
 }
 
@@ -301,7 +333,7 @@ int kw_link_send(struct kw_link *link, struct kw_request *req, const char *bytes
     }
     req->reply_type = 0;
     req->skip = req->skip_total;
-    req->flags &= (uint16_t)~KW_REQF_QUEUE_ERROR;
+    req->flags &= ~(uint32_t)KW_REQF_QUEUE_ERROR;
     if (KW_UNLIKELY(req->ask) && kw_link_send_internal(link, "*1\r\n$6\r\nASKING\r\n", 16, 0, NULL)) return KW_ENOMEM;
     if (KW_LIKELY(bytes != NULL)) {
         char *copy = kw_outq_copy_try(&link->out, worker->pool, bytes, len, OUT_CHUNK);

@@ -7,6 +7,9 @@
 /* Starts connecting; the handshake is queued. NULL when that failed at once (node->last_error). */
 struct kw_link *kw_link_new(struct kw_node *node, enum kw_link_kind kind);
 
+/* What is sent from here on is answered in that protocol. 0 or KW_ENOMEM. */
+int kw_link_speak(struct kw_link *link, int resp);
+
 /* The link leaves every list of its node. */
 void kw_upstream_forget(struct kw_link *link);
 

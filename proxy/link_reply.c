@@ -7,6 +7,7 @@
  * never handed to the kernel in full: it did not run, and is sent again; a read:
  * sent again; anything else: -INDOUBT, for nobody can know.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/base.h"
@@ -28,12 +29,31 @@ static void internal_done(struct kw_link *link, const char *text, size_t len) {
     struct kw_worker *worker = link->worker;
     if (req->flags & KW_REQF_PROBE) {
         kw_stream_probed(link, text, len);
+    } else if (req->flags & KW_REQF_CLIENT_ID && text[0] == ':') {
+        link->node_client_id = strtoull(text + 1, NULL, 10);
     } else if (text[0] == '-') {
         static struct kw_log_limit limit;
         kw_log_limited(&limit, KW_LOG_WARNING, "node %s refused a command of Keyway's own: %.*s", link->node->addr,
                        len > 200 ? 200 : (int)len, text);
     }
     kw_request_free(worker, req);
+}
+
+/* The reply to a command of ours; its beginning is all that may matter. */
+static void internal_piece(struct kw_link *link, struct kw_request *req, const char *bytes, size_t len, bool done) {
+    if (done && req->reply.bytes == 0) {
+        internal_done(link, bytes, len);
+        return;
+    }
+    size_t room = req->reply.bytes < ERROR_READ_MAX ? ERROR_READ_MAX - req->reply.bytes : 0;
+    if (len < room) room = len;
+    if (room && !kw_outq_copy_try(&req->reply, link->worker->pool, bytes, room, ERROR_READ_MAX)) {
+        kw_link_close(link, "out of memory");
+        return;
+    }
+    if (!done) return;
+    char text[ERROR_READ_MAX];
+    internal_done(link, text, kw_outq_peek(&req->reply, text, sizeof(text)));
 }
 
 static void finish(struct kw_link *link, struct kw_request *req) {
@@ -121,24 +141,50 @@ static void queued_piece(struct kw_link *link, struct kw_request *req, struct kw
     req->skip--;
 }
 
+/* Bytes that belong to no request: a push, or an error that its owner understands. False: nobody expects them. */
+static bool unasked_piece(struct kw_link *link, struct kw_chunk *chunk, size_t off, size_t len, bool done) {
+    if (kw_outq_add_try(&link->push, link->worker->pool, chunk, off, len)) return false;
+    if (!done) return true;
+    bool is_push = link->scan.first == '>';
+    const struct kw_link_owner *owner = link->owner;
+    if (is_push && owner && owner->pushed) {
+        owner->pushed(link, &link->push);
+    } else if (!is_push && owner && owner->refused) {
+        char text[ERROR_READ_MAX];
+        owner->refused(link, text, kw_outq_peek(&link->push, text, sizeof(text)));
+    } else if (!is_push) {
+        return false;
+    }
+    kw_outq_clear(&link->push, link->worker->pool);
+    return true;
+}
+
+static void reply_piece(struct kw_link *link, struct kw_request *req, struct kw_chunk *chunk, size_t off, size_t len,
+                        bool done) {
+    if (!req->reply_type) req->reply_type = link->scan.first;
+    if (KW_UNLIKELY(req->skip > 0)) {
+        queued_piece(link, req, chunk, off, len, done);
+    } else if (req->flags & KW_REQF_INTERNAL) {
+        internal_piece(link, req, chunk->data + off, len, done);
+    } else if (!req->session) {
+        if (done) kw_request_free(link->worker, kw_link_pop(link));
+    } else {
+        data_piece(link, req, chunk, off, len, done);
+    }
+}
+
 bool kw_link_reply_bytes(struct kw_link *link, struct kw_chunk *chunk, size_t len) {
     size_t pos = 0;
     while (pos < len && !link->closing) {
-        struct kw_request *req = link->head;
-        if (!req) return false; /* a reply that nobody asked for */
         size_t used;
         enum kw_reply_result result = kw_reply_scan(&link->scan, chunk->data + pos, len - pos, &used);
         if (result == KW_REPLY_ERROR) return false;
         bool done = result == KW_REPLY_DONE;
-        if (!req->reply_type) req->reply_type = link->scan.first;
-        if (KW_UNLIKELY(req->skip > 0)) {
-            queued_piece(link, req, chunk, pos, used, done);
-        } else if (req->flags & KW_REQF_INTERNAL) {
-            if (done) internal_done(link, chunk->data + pos, used);
-        } else if (!req->session) {
-            if (done) kw_request_free(link->worker, kw_link_pop(link));
+        struct kw_request *req = link->head;
+        if (KW_UNLIKELY(!req || link->scan.first == '>' || link->push.bytes > 0)) {
+            if (!unasked_piece(link, chunk, pos, used, done)) return false;
         } else {
-            data_piece(link, req, chunk, pos, used, done);
+            reply_piece(link, req, chunk, pos, used, done);
         }
         pos += used;
     }

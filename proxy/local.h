@@ -22,6 +22,7 @@ struct kw_local_call {
     const struct kw_command *cmd;
     const struct kw_arg *argv; /* borrowed for the call */
     size_t argc;
+    int resp;           /* 2 or 3: what the client speaks */
     struct kw_str *out; /* the reply; left empty when it comes later */
 };
 
@@ -29,6 +30,9 @@ typedef void kw_local_handler(struct kw_local_call *call);
 
 /* Runs the command; its reply leaves in its order. */
 void kw_local_run(struct kw_session *session, const struct kw_command *cmd, const struct kw_arg *argv, size_t argc);
+
+/* Whether the command runs only when everything before it has been answered. */
+bool kw_local_wants_idle(const struct kw_command *cmd);
 
 /* command_request.c: queues a reply of ours in its order. */
 void kw_command_answer(struct kw_session *session, const struct kw_str *reply);

@@ -34,11 +34,11 @@ void kw_local_client_id(struct kw_local_call *call) {
 }
 
 void kw_local_client_getname(struct kw_local_call *call) {
-    const struct kw_session_identity *who = call->session->identity;
+    const struct kw_session_rare *who = call->session->rare;
     if (who && who->name) {
         kw_str_resp_text(call->out, who->name);
     } else {
-        kw_str_resp_nil(call->out);
+        kw_str_resp_null(call->out, call->resp);
     }
 }
 
@@ -49,7 +49,7 @@ void kw_local_client_getredir(struct kw_local_call *call) {
 void kw_local_client_info(struct kw_local_call *call) {
     struct kw_str line = {0};
     kw_session_describe(call->session, &line);
-    kw_str_resp_bulk(call->out, line.data, line.len);
+    kw_str_resp_verbatim(call->out, call->resp, line.data, line.len);
     kw_str_deinit(&line);
 }
 
@@ -139,14 +139,15 @@ static void visit(struct kw_worker *worker, void *context) {
     }
 }
 
-static void finish_list(struct kw_worker *worker, void *context, struct kw_str *out) {
+static void finish_list(struct kw_worker *worker, void *context, int resp, struct kw_str *out) {
     (void)worker;
     struct selection *want = context;
-    kw_str_resp_bulk(out, want->text.data ? want->text.data : "", want->text.len);
+    kw_str_resp_verbatim(out, resp, want->text.data ? want->text.data : "", want->text.len);
 }
 
-static void finish_kill(struct kw_worker *worker, void *context, struct kw_str *out) {
+static void finish_kill(struct kw_worker *worker, void *context, int resp, struct kw_str *out) {
     (void)worker;
+    (void)resp;
     struct selection *want = context;
     if (!want->plain) {
         kw_str_resp_int(out, (long long)want->killed);

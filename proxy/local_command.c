@@ -2,5 +2,5 @@
 #include "proxy/local.h"
 
 void kw_local_command(struct kw_local_call *call) {
-    kw_command_reply(call->out, 2, call->argv, call->argc);
+    kw_command_reply(call->out, call->resp, call->argv, call->argc);
 }

@@ -42,7 +42,7 @@ static const struct {
     {"notify-keyspace-events", ""},
 };
 
-static void get(struct kw_server *server, const struct kw_arg *argv, size_t argc, struct kw_str *out) {
+static void get(struct kw_server *server, const struct kw_arg *argv, size_t argc, int resp, struct kw_str *out) {
     struct pairs pairs = {0};
     if (kw_config_get(kw_server_config(server), argv + 2, argc - 2, add_pair, &pairs)) {
         kw_str_resp_error(out, "ERR out of memory");
@@ -52,14 +52,15 @@ static void get(struct kw_server *server, const struct kw_arg *argv, size_t argc
                 if (kw_arg_is(&argv[i], fixed[f].name)) add_pair(&pairs, fixed[f].name, fixed[f].value);
             }
         }
-        kw_str_resp_array(out, pairs.count * 2);
+        kw_str_resp_map(out, resp, pairs.count);
         if (pairs.text.len) kw_str_append(out, pairs.text.data, pairs.text.len);
     }
     kw_str_deinit(&pairs.text);
 }
 
-static void set(struct kw_server *server, const struct kw_arg *argv, size_t argc, struct kw_str *out) {
+static void set(struct kw_server *server, const struct kw_arg *argv, size_t argc, int resp, struct kw_str *out) {
     struct kw_config_error err;
+    (void)resp;
     if (kw_config_set_many(kw_server_config(server), argv + 2, argc - 2, &err)) {
         kw_str_resp_error(out, "ERR %s", err.text);
     } else {
@@ -67,9 +68,10 @@ static void set(struct kw_server *server, const struct kw_arg *argv, size_t argc
     }
 }
 
-static void rewrite(struct kw_server *server, const struct kw_arg *argv, size_t argc, struct kw_str *out) {
+static void rewrite(struct kw_server *server, const struct kw_arg *argv, size_t argc, int resp, struct kw_str *out) {
     (void)argv;
     (void)argc;
+    (void)resp;
     struct kw_config_error err;
     if (!kw_config_path(kw_server_config(server))) {
         kw_str_resp_error(out, "ERR The server is running without a config file");
@@ -81,7 +83,7 @@ static void rewrite(struct kw_server *server, const struct kw_arg *argv, size_t 
 }
 
 static void start(struct kw_local_call *call,
-                  void (*run)(struct kw_server *, const struct kw_arg *, size_t, struct kw_str *)) {
+                  void (*run)(struct kw_server *, const struct kw_arg *, size_t, int, struct kw_str *)) {
     struct kw_request *req = kw_request_new_async(call->session, call->cmd);
     kw_job_start(call->session->worker, req, call->argv, call->argc, run);
 }
@@ -136,9 +138,10 @@ static void reset_visit(struct kw_worker *worker, void *context) {
     kw_stats_reset(&worker->stats);
 }
 
-static void reset_finish(struct kw_worker *worker, void *context, struct kw_str *out) {
+static void reset_finish(struct kw_worker *worker, void *context, int resp, struct kw_str *out) {
     (void)worker;
     (void)context;
+    (void)resp;
     kw_str_resp_simple(out, "OK");
 }
 

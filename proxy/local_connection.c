@@ -103,13 +103,13 @@ void kw_local_client_setname(struct kw_local_call *call) {
         kw_str_resp_error(call->out, "%s", bad_name);
         return;
     }
-    set_text(&kw_session_identity(call->session)->name, &call->argv[2]);
+    set_text(&kw_session_rare(call->session)->name, &call->argv[2]);
     kw_str_resp_simple(call->out, "OK");
 }
 
 void kw_local_client_setinfo(struct kw_local_call *call) {
     const struct kw_arg *what = &call->argv[2];
-    struct kw_session_identity *who = kw_session_identity(call->session);
+    struct kw_session_rare *who = kw_session_rare(call->session);
     bool is_name = kw_arg_is(what, "lib-name");
     if (!is_name && !kw_arg_is(what, "lib-ver")) {
         kw_str_resp_error(call->out, "ERR Unrecognized option '%.*s'", (int)(what->len > 64 ? 64 : what->len),
@@ -125,13 +125,14 @@ void kw_local_client_setinfo(struct kw_local_call *call) {
 
 static void hello_reply(struct kw_local_call *call) {
     const struct kw_topology *topology = call->session->worker->topology;
-    kw_str_resp_array(call->out, 14);
+    int resp = kw_session_resp(call->session);
+    kw_str_resp_map(call->out, resp, 7);
     kw_str_resp_text(call->out, "server");
     kw_str_resp_text(call->out, "redis");
     kw_str_resp_text(call->out, "version");
     kw_str_resp_text(call->out, topology && topology->server_version[0] ? topology->server_version : "7.0.15");
     kw_str_resp_text(call->out, "proto");
-    kw_str_resp_int(call->out, 2);
+    kw_str_resp_int(call->out, resp);
     kw_str_resp_text(call->out, "id");
     kw_str_resp_int(call->out, (long long)call->session->id);
     kw_str_resp_text(call->out, "mode");
@@ -144,14 +145,14 @@ static void hello_reply(struct kw_local_call *call) {
 
 /* HELLO [protover [AUTH user password] [SETNAME name]]; all or nothing. */
 void kw_local_hello(struct kw_local_call *call) {
-    long long version = 2;
+    long long version = kw_session_resp(call->session);
     const struct kw_arg *user = NULL, *password = NULL, *name = NULL;
     if (call->argc > 1) {
         if (!kw_arg_int(&call->argv[1], &version)) {
             kw_str_resp_error(call->out, "ERR Protocol version is not an integer or out of range");
             return;
         }
-        if (version != 2) {
+        if (version != 2 && version != 3) {
             kw_str_resp_error(call->out, "NOPROTO unsupported protocol version");
             return;
         }
@@ -181,7 +182,8 @@ void kw_local_hello(struct kw_local_call *call) {
                                      "HELLO AUTH <user> <pass> option can be used to authenticate the client and "
                                      "select the RESP protocol version at the same time");
     } else {
-        if (name) set_text(&kw_session_identity(call->session)->name, name);
+        if (name) set_text(&kw_session_rare(call->session)->name, name);
+        call->session->resp3 = version == 3;
         hello_reply(call);
     }
 }
@@ -192,10 +194,11 @@ void kw_local_reset(struct kw_local_call *call) {
     session->no_evict = false;
     kw_transaction_discard(session);
     session->reply_off = session->reply_skip_next = false;
-    if (session->identity) {
-        kw_free(session->identity->name);
-        session->identity->name = NULL;
+    if (session->rare) {
+        kw_free(session->rare->name);
+        session->rare->name = NULL;
     }
+    session->resp3 = false;
     kw_str_resp_simple(call->out, "RESET");
 }
 

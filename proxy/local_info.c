@@ -206,7 +206,7 @@ static const struct {
     {KW_INFO_KEYWAY, print_keyway},
 };
 
-static void finish(struct kw_worker *worker, void *context, struct kw_str *out) {
+static void finish(struct kw_worker *worker, void *context, int resp, struct kw_str *out) {
     (void)worker;
     struct info *info = context;
     struct kw_str text = {0};
@@ -215,7 +215,7 @@ static void finish(struct kw_worker *worker, void *context, struct kw_str *out) 
         if (text.len) kw_str_append(&text, "\r\n", 2);
         printers[i].print(info, &text);
     }
-    kw_str_resp_bulk(out, text.data ? text.data : "", text.len);
+    kw_str_resp_verbatim(out, resp, text.data ? text.data : "", text.len);
     kw_str_deinit(&text);
 }
 
@@ -232,7 +232,7 @@ static bool shards_answered(struct kw_worker *worker, struct kw_request *parent)
     group->free_context = NULL;
     for (uint32_t i = 0; i < group->part_count; i++) {
         struct kw_outq *reply = &group->parts[i]->reply;
-        if (group->parts[i]->reply_type != '$') continue;
+        if (group->parts[i]->reply_type == '-') continue;
         char *text = kw_malloc(reply->bytes + 1);
         size_t len = kw_outq_peek(reply, text, reply->bytes);
         text[len] = '\0';

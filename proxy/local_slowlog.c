@@ -49,8 +49,9 @@ static void print(struct kw_str *out, const struct kw_slow_entry *entry) {
     kw_str_resp_int(out, (long long)(entry->total_us - entry->node_us));
 }
 
-static void finish_get(struct kw_worker *worker, void *context, struct kw_str *out) {
+static void finish_get(struct kw_worker *worker, void *context, int resp, struct kw_str *out) {
     (void)worker;
+    (void)resp;
     struct gathered *all = context;
     if (all->count) qsort(all->entries, all->count, sizeof(*all->entries), newest_first);
     size_t shown = all->count < all->wanted ? all->count : all->wanted;
@@ -58,13 +59,15 @@ static void finish_get(struct kw_worker *worker, void *context, struct kw_str *o
     for (size_t i = 0; i < shown; i++) print(out, &all->entries[i]);
 }
 
-static void finish_len(struct kw_worker *worker, void *context, struct kw_str *out) {
+static void finish_len(struct kw_worker *worker, void *context, int resp, struct kw_str *out) {
     (void)worker;
+    (void)resp;
     kw_str_resp_int(out, (long long)((struct gathered *)context)->length);
 }
 
-static void finish_reset(struct kw_worker *worker, void *context, struct kw_str *out) {
+static void finish_reset(struct kw_worker *worker, void *context, int resp, struct kw_str *out) {
     (void)worker;
+    (void)resp;
     (void)context;
     kw_str_resp_simple(out, "OK");
 }
@@ -77,7 +80,7 @@ static void gathered_free(void *context) {
 }
 
 static void start(struct kw_local_call *call, size_t wanted, bool clear,
-                  void (*finish)(struct kw_worker *, void *, struct kw_str *)) {
+                  void (*finish)(struct kw_worker *, void *, int, struct kw_str *)) {
     struct gathered *all = kw_calloc(1, sizeof(*all));
     all->wanted = wanted;
     all->clear = clear;

@@ -103,6 +103,7 @@ void kw_request_reply_error(struct kw_worker *worker, struct kw_request *req, co
 void kw_request_enqueue(struct kw_session *session, struct kw_request *req) {
     req->session = session;
     if (KW_UNLIKELY(session->reply_off || session->reply_skip)) req->flags |= KW_REQF_SILENT;
+    if (KW_UNLIKELY(session->resp3)) req->flags |= KW_REQF_RESP3;
     if (session->queue_tail) {
         session->queue_tail->queue_next = req;
     } else {
@@ -159,9 +160,12 @@ static void leave(struct kw_session *session, struct kw_request *req) {
     learn_reply_size(session, req->reply_bytes + (uint32_t)req->reply.bytes);
     if (KW_UNLIKELY(req->flags & KW_REQF_SILENT)) kw_outq_clear(&req->reply, session->worker->pool);
     kw_outq_splice(&session->out, &req->reply);
+    if (KW_UNLIKELY(session->rare != NULL)) kw_outq_splice(&session->out, &session->rare->pushes);
     if (req->flags & KW_REQF_CLOSE) session->close_after_reply = true;
     if (req->flags & KW_REQF_EXCLUSIVE) session->hold = false;
     kw_request_free(session->worker, req);
+    if (KW_LIKELY(session->queue_head)) return;
+    session->wait_idle = false;
 }
 
 void kw_request_emit_ready(struct kw_session *session) {

@@ -51,10 +51,14 @@ enum kw_request_flag {
     KW_REQF_ERROR = 1 << 9,        /* the reply is an error */
     KW_REQF_LOCAL = 1 << 10,       /* answered by the proxy */
     KW_REQF_UNBOUNDED = 1 << 11,   /* blocks as long as its client says: no request timeout */
-    KW_REQF_QUEUE_ERROR = 1 << 15, /* a node refused a queued command: `reply` holds its words */
-    KW_REQF_SILENT = 1 << 14,      /* CLIENT REPLY OFF or SKIP: the reply is dropped */
-    KW_REQF_MULTIKEY = 1 << 13,    /* several keys of one slot: may be refused while a later one would run */
     KW_REQF_ASYNC = 1 << 12,       /* somebody else will complete it, even when the client has gone */
+    KW_REQF_MULTIKEY = 1 << 13,    /* several keys of one slot: may be refused while a later one would run */
+    KW_REQF_SILENT = 1 << 14,      /* CLIENT REPLY OFF or SKIP: the reply is dropped */
+    KW_REQF_QUEUE_ERROR = 1 << 15, /* a node refused a queued command: `reply` holds its words */
+    KW_REQF_RESP3 = 1 << 16,       /* the node is to answer in RESP3 */
+    KW_REQF_CLIENT_ID = 1 << 19,   /* internal: answers what the link's connection is called at its node */
+    KW_REQF_WATCH = 1 << 17,       /* WATCH: its link stays the session's */
+    KW_REQF_PUBLISH = 1 << 18,     /* its reply counts receivers: see publish.h */
 };
 
 /* The bytes of a command: one contiguous piece, or a queue when large payloads are among them. */
@@ -85,8 +89,8 @@ struct kw_request {
     uint32_t part_index;
     uint32_t skip_total; /* replies before the one that counts: MULTI and what was queued */
     uint32_t skip;       /* of these still to come */
-    int16_t slot;        /* -1: any primary */
-    uint16_t flags;
+    uint32_t flags;
+    int16_t slot; /* -1: any primary */
     uint8_t state;
     uint8_t attempts;
     bool ask;            /* to `target` with ASKING in front */
@@ -94,6 +98,11 @@ struct kw_request {
     bool later_inflight; /* PARKED: a later one of its slot is still at a node */
     char reply_type;     /* first byte of the reply */
 };
+
+/* The protocol in which the reply is due: 2 or 3. */
+static inline int kw_request_resp(const struct kw_request *req) {
+    return req->flags & KW_REQF_RESP3 ? 3 : 2;
+}
 
 /* From the worker's free list; ends the process when memory is gone. */
 struct kw_request *kw_request_new(struct kw_worker *worker);

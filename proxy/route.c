@@ -45,26 +45,30 @@ static struct kw_node *pick_replica(struct kw_node *primary, int read_from) {
     return best;
 }
 
-static struct kw_link *read_link(struct kw_worker *worker, struct kw_node *primary, uint64_t session_id) {
+static struct kw_link *shared_link(struct kw_node *node, const struct kw_request *req) {
+    return kw_link_pick(node, req->flags & KW_REQF_RESP3 ? KW_LINK_SHARED3 : KW_LINK_SHARED, req->session->id);
+}
+
+static struct kw_link *read_link(struct kw_worker *worker, struct kw_node *primary, const struct kw_request *req) {
     int read_from = kw_server_limits(worker->server)->read_from;
     struct kw_node *replica = pick_replica(primary, read_from);
     if (replica) {
-        struct kw_link *link = kw_link_pick(replica, KW_LINK_REPLICA, session_id);
+        enum kw_link_kind kind = req->flags & KW_REQF_RESP3 ? KW_LINK_REPLICA3 : KW_LINK_REPLICA;
+        struct kw_link *link = kw_link_pick(replica, kind, req->session->id);
         if (link) return link;
     }
     if (read_from == KW_READ_REPLICA && primary->replica_count > 0) return NULL;
-    return kw_link_pick(primary, KW_LINK_SHARED, session_id);
+    return shared_link(primary, req);
 }
 
 struct kw_link *kw_route_link(struct kw_worker *worker, const struct kw_request *req, struct kw_link *prefer) {
     struct kw_node *node = kw_route_node(worker, req);
     if (KW_UNLIKELY(!node)) return NULL;
-    if (prefer)
-        return prefer->node == node && !prefer->closing ? prefer : kw_link_pick(node, KW_LINK_SHARED, req->session->id);
+    if (prefer) return prefer->node == node && !prefer->closing ? prefer : shared_link(node, req);
     if (KW_UNLIKELY(kw_server_limits(worker->server)->read_from != KW_READ_PRIMARY) && !req->target &&
         (req->flags & KW_REQF_READONLY) && req->slot >= 0) {
         /* One that a replica refused goes to the primary. */
-        if (req->attempts == 0) return read_link(worker, node, req->session->id);
+        if (req->attempts == 0) return read_link(worker, node, req);
     }
-    return kw_link_pick(node, KW_LINK_SHARED, req->session->id);
+    return shared_link(node, req);
 }

@@ -33,6 +33,16 @@ enum {
     STALL_S = 1,
 };
 
+static void rare_free(struct kw_session *session) {
+    struct kw_session_rare *rare = session->rare;
+    if (!rare) return;
+    kw_outq_clear(&rare->pushes, session->worker->pool);
+    kw_free(rare->name);
+    kw_free(rare->lib_name);
+    kw_free(rare->lib_version);
+    kw_free(rare);
+}
+
 static void on_closed(uv_handle_t *handle) {
     struct kw_session *session = (struct kw_session *)handle;
     struct kw_worker *worker = session->worker;
@@ -40,12 +50,7 @@ static void on_closed(uv_handle_t *handle) {
     kw_write_free(session->writing);
     kw_intake_free(session);
     kw_transaction_discard(session);
-    if (session->identity) {
-        kw_free(session->identity->name);
-        kw_free(session->identity->lib_name);
-        kw_free(session->identity->lib_version);
-        kw_free(session->identity);
-    }
+    rare_free(session);
     kw_free(session);
 }
 
@@ -143,6 +148,7 @@ bool kw_session_full(const struct kw_session *session) {
     /* While the process is ending, what has been started is finished and nothing new is. */
     if (session->closing || session->close_after_reply || session->worker->draining) return true;
     if (session->hold) return !(session->intake && session->intake->streaming && kw_stream_ready(session));
+    if (session->wait_idle || session->wait_unpause) return true;
     size_t max = kw_server_limits(session->worker->server)->max_inflight;
     size_t window = WINDOW_BYTES / (session->reply_avg + 1);
     if (window < 4) window = 4;
@@ -159,9 +165,8 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
 
 static void client_ended(struct kw_session *session, ssize_t status) {
     /* A client may close its sending side behind a pipeline: what is on its way is still answered. */
-    if (status == UV_EOF && session->inflight > 0 && !session->hold) {
+    if (status == UV_EOF && !session->hold && (session->inflight > 0 || kw_intake_waiting(session))) {
         session->ended = true;
-        session->close_after_reply = true;
         uv_read_stop((uv_stream_t *)&session->tcp);
         session->paused = true;
         return;
@@ -188,14 +193,14 @@ static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf) {
 }
 
 void kw_session_resume(struct kw_session *session) {
-    if (session->closing || session->ended) return;
-    if (kw_session_full(session)) return;
+    if (session->closing || kw_session_full(session)) return;
     if (kw_intake_waiting(session)) {
         kw_session_mark_dirty(session);
         session->intake_due = true;
         return;
     }
-    if (!session->paused) return;
+    if (session->ended) kw_session_close_after_reply(session);
+    if (!session->paused || session->ended) return;
     session->paused = false;
     uv_read_start((uv_stream_t *)&session->tcp, on_alloc, on_read);
 }
@@ -336,16 +341,31 @@ void kw_session_peer(const struct kw_session *session, char *out, size_t len) {
     snprintf(out, len, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
 }
 
-struct kw_session_identity *kw_session_identity(struct kw_session *session) {
-    if (!session->identity) session->identity = kw_calloc(1, sizeof(*session->identity));
-    return session->identity;
+struct kw_session_rare *kw_session_rare(struct kw_session *session) {
+    if (!session->rare) {
+        session->rare = kw_calloc(1, sizeof(*session->rare));
+        session->rare->watch_slot = -1;
+    }
+    return session->rare;
+}
+
+/* Half of a reply has left: nothing may come between it and the other half. */
+static bool in_reply(const struct kw_session *session) {
+    const struct kw_request *head = session->queue_head;
+    return head && head->flags & KW_REQF_REPLYING;
+}
+
+void kw_session_push(struct kw_session *session, struct kw_outq *frame) {
+    struct kw_outq *to = in_reply(session) ? &kw_session_rare(session)->pushes : &session->out;
+    kw_outq_splice(to, frame);
+    kw_session_mark_dirty(session);
 }
 
 void kw_session_describe(const struct kw_session *session, struct kw_str *out) {
     char peer[80];
     kw_session_peer(session, peer, sizeof(peer));
     uint32_t now_s = (uint32_t)(kw_worker_now_us(session->worker) / 1000000);
-    const struct kw_session_identity *who = session->identity;
+    const struct kw_session_rare *who = session->rare;
     const struct kw_command *last = session->last_command ? kw_command_by_id(session->last_command - 1U) : NULL;
     kw_str_printf(out,
                   "id=%llu addr=%s laddr=%s fd=%d name=%s age=%u idle=%u flags=%s db=0 sub=0 psub=0 ssub=0 multi=%d "

@@ -16,11 +16,17 @@ struct kw_request;
 struct kw_intake;
 struct kw_str;
 
-/* What a client told about itself; allocated when it does. */
-struct kw_session_identity {
-    char *name;
-    char *lib_name;
-    char *lib_version;
+/* What few clients have: a name, something watched, subscriptions. Allocated when the first of these comes. */
+struct kw_session_rare {
+    char *name;                 /* own */
+    char *lib_name;             /* own */
+    char *lib_version;          /* own */
+    struct kw_link *watch_link; /* borrowed for as long as something is watched there; see watch.h */
+    int watch_slot;             /* of what is watched; -1: nothing */
+    bool watch_lost;            /* the node that watched is gone */
+    struct kw_subscriber *sub;  /* own; see pubsub.h */
+    struct kw_tracker *tracker; /* own; see tracking.h */
+    struct kw_outq pushes;      /* wait for the end of the reply that is leaving */
 };
 
 struct kw_session {
@@ -29,9 +35,9 @@ struct kw_session {
     struct kw_session *prev, *next;
     struct kw_session *dirty_next;
     struct kw_session *irregular_prev, *irregular_next;
-    struct kw_intake *intake;             /* own; NULL between frames */
-    struct kw_session_identity *identity; /* own; NULL mostly */
-    struct kw_transaction *transaction;   /* own; NULL outside of MULTI */
+    struct kw_intake *intake;           /* own; NULL between frames */
+    struct kw_session_rare *rare;       /* own; NULL mostly */
+    struct kw_transaction *transaction; /* own; NULL outside of MULTI */
     struct kw_outq out;
     struct kw_write *writing;                     /* own; what the kernel did not take at once */
     struct kw_request *queue_head, *queue_tail;   /* replies to come, in order */
@@ -53,8 +59,14 @@ struct kw_session {
     bool dirty : 1;
     bool irregular : 1;
     bool needs_pass : 1;
-    bool paused : 1; /* not reading */
-    bool hold : 1;   /* an exclusive request runs: no new ones */
+    bool paused : 1;       /* not reading */
+    bool hold : 1;         /* an exclusive request runs: no new ones */
+    bool wait_idle : 1;    /* the next command waits until everything before it has been answered */
+    bool wait_unpause : 1; /* it waits for the end of CLIENT PAUSE */
+    bool resp3 : 1;
+    bool subscribed : 1; /* to a channel or a pattern */
+    bool monitor : 1;
+    bool tracking : 1;
     bool closing : 1;
     bool close_after_reply : 1;
     bool ended : 1; /* the client has sent all it will */
@@ -92,7 +104,14 @@ void kw_session_tick(struct kw_session *session);
 /* One line of CLIENT LIST. */
 void kw_session_describe(const struct kw_session *session, struct kw_str *out);
 void kw_session_peer(const struct kw_session *session, char *out, size_t len);
-struct kw_session_identity *kw_session_identity(struct kw_session *session);
+struct kw_session_rare *kw_session_rare(struct kw_session *session);
+
+/* Sends what the client has not asked for, between two replies. The bytes of `frame` are moved. */
+void kw_session_push(struct kw_session *session, struct kw_outq *frame);
+/* 2 or 3. */
+static inline int kw_session_resp(const struct kw_session *session) {
+    return session->resp3 ? 3 : 2;
+}
 
 /* intake.c: bytes from the client become requests. */
 void kw_intake_bytes(struct kw_session *session, struct kw_chunk *chunk, size_t off, size_t len);

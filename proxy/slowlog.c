@@ -122,7 +122,7 @@ void kw_slowlog_consider(struct kw_worker *worker, const struct kw_request *req,
     entry.args_len = args.len;
     if (req->session) {
         kw_session_peer(req->session, entry.peer, sizeof(entry.peer));
-        const struct kw_session_identity *who = req->session->identity;
+        const struct kw_session_rare *who = req->session->rare;
         snprintf(entry.name, sizeof(entry.name), "%s", who && who->name ? who->name : "");
     }
     push(worker->slowlog, limits->slowlog_max_len, &entry);

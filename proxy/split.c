@@ -32,6 +32,7 @@ static struct kw_request *part_new(struct kw_session *session, struct kw_request
     part->part_index = index;
     part->start_us = parent->start_us;
     part->slot = (int16_t)slot;
+    part->flags |= parent->flags & KW_REQF_RESP3;
     if (parent->cmd->flags & KW_CMD_READONLY) part->flags |= KW_REQF_READONLY;
     parent->group->parts[index] = part;
     return part;

@@ -43,7 +43,7 @@ static bool probe(struct kw_link *link, struct kw_request *req) {
 
 bool kw_stream_start(struct kw_worker *worker, struct kw_request *req) {
     struct kw_node *node = kw_route_node(worker, req);
-    struct kw_link *link = node ? kw_link_get_private(node) : NULL;
+    struct kw_link *link = node ? kw_link_get_private(node, kw_request_resp(req)) : NULL;
     if (!link) {
         req->retry_us = kw_worker_now_us(worker) + 10000;
         return false;
@@ -69,7 +69,7 @@ void kw_stream_probed(struct kw_link *link, const char *text, size_t len) {
     if (text[0] == '-') {
         /* Judged as the reply of the command itself: a redirect parks it, anything else is its answer. */
         kw_request_reply_text(link->worker, req, text, len);
-        req->flags &= (uint16_t)~KW_REQF_STREAMED;
+        req->flags &= ~(uint32_t)KW_REQF_STREAMED;
         bool parked = kw_redirect_handle(link, req, text, len);
         req->flags |= KW_REQF_STREAMED;
         if (parked) return;

@@ -22,7 +22,8 @@ struct job {
     struct kw_server *server;
     struct kw_worker *home;
     struct kw_request *req;
-    void (*run)(struct kw_server *, const struct kw_arg *, size_t, struct kw_str *);
+    void (*run)(struct kw_server *, const struct kw_arg *, size_t, int, struct kw_str *);
+    int resp;
     struct kw_arg *argv; /* own, with their bytes */
     size_t argc;
     struct kw_str out;
@@ -39,7 +40,7 @@ struct kw_request *kw_request_new_async(struct kw_session *session, const struct
 
 void kw_request_finish_async(struct kw_worker *worker, struct kw_request *req, const struct kw_str *reply) {
     worker->async_requests--;
-    req->flags &= (uint16_t)~KW_REQF_ASYNC;
+    req->flags &= ~(uint32_t)KW_REQF_ASYNC;
     kw_stats_command(&worker->stats, req->cmd, kw_worker_now_us(worker) - req->start_us, reply->data[0] == '-');
     if (reply->data[0] == '-') kw_stats_error(&worker->stats, reply->data, reply->len);
     kw_request_reply_text(worker, req, reply->data, reply->len);
@@ -49,7 +50,7 @@ void kw_request_finish_async(struct kw_worker *worker, struct kw_request *req, c
 static void walk_home(struct kw_worker *worker, struct kw_message *message) {
     struct walk *walk = KW_CONTAINER_OF(message, struct walk, message);
     struct kw_str out = {0};
-    walk->tour.finish(worker, walk->tour.context, &out);
+    walk->tour.finish(worker, walk->tour.context, kw_request_resp(walk->req), &out);
     kw_request_finish_async(worker, walk->req, &out);
     kw_str_deinit(&out);
     walk->tour.free_context(walk->tour.context);
@@ -95,14 +96,15 @@ static void job_home(struct kw_worker *worker, struct kw_message *message) {
 static void job_run(struct kw_worker *worker, struct kw_message *message) {
     (void)worker;
     struct job *job = KW_CONTAINER_OF(message, struct job, message);
-    job->run(job->server, job->argv, job->argc, &job->out);
+    job->run(job->server, job->argv, job->argc, job->resp, &job->out);
     message->run = job_home;
     bool posted = kw_worker_post(job->home, message);
     KW_ASSERT(posted);
 }
 
 void kw_job_start(struct kw_worker *home, struct kw_request *req, const struct kw_arg *argv, size_t argc,
-                  void (*run)(struct kw_server *server, const struct kw_arg *argv, size_t argc, struct kw_str *out)) {
+                  void (*run)(struct kw_server *server, const struct kw_arg *argv, size_t argc, int resp,
+                              struct kw_str *out)) {
     struct job *job = kw_calloc(1, sizeof(*job));
     job->message.run = job_run;
     home->async_requests++;
@@ -111,6 +113,7 @@ void kw_job_start(struct kw_worker *home, struct kw_request *req, const struct k
     job->req = req;
     job->run = run;
     job->argc = argc;
+    job->resp = kw_request_resp(req);
     job->argv = kw_calloc(argc, sizeof(*job->argv));
     for (size_t i = 0; i < argc; i++) {
         job->argv[i] = (struct kw_arg){kw_strndup(argv[i].data, argv[i].len), argv[i].len};

@@ -16,8 +16,8 @@ struct kw_server;
 
 struct kw_tour {
     void (*visit)(struct kw_worker *worker, void *context);
-    /* At home: writes the reply. */
-    void (*finish)(struct kw_worker *worker, void *context, struct kw_str *out);
+    /* At home: writes the reply, in RESP2 or 3. */
+    void (*finish)(struct kw_worker *worker, void *context, int resp, struct kw_str *out);
     void (*free_context)(void *context);
     void *context; /* own */
 };
@@ -31,6 +31,7 @@ void kw_tour_start(struct kw_worker *home, struct kw_request *req, const struct 
 
 /* Runs `run` on the main thread with a copy of the arguments, then completes `req` on `home`. */
 void kw_job_start(struct kw_worker *home, struct kw_request *req, const struct kw_arg *argv, size_t argc,
-                  void (*run)(struct kw_server *server, const struct kw_arg *argv, size_t argc, struct kw_str *out));
+                  void (*run)(struct kw_server *server, const struct kw_arg *argv, size_t argc, int resp,
+                              struct kw_str *out));
 
 #endif

@@ -113,21 +113,36 @@ static void drop_surplus(struct kw_node *node, enum kw_link_kind kind) {
     if (!last->head && !last->paused && last->connected) kw_link_close(last, "not needed any more");
 }
 
-struct kw_link *kw_link_get_private(struct kw_node *node) {
+struct kw_link *kw_link_get_private(struct kw_node *node, int resp) {
     struct kw_link *link = node->idle_private;
     if (link) {
         node->idle_private = link->idle_next;
         node->idle_private_count--;
         link->idle_next = NULL;
         link->idle_since_us = 0;
-        return link;
+    } else if (may_connect(node)) {
+        link = kw_link_new(node, KW_LINK_PRIVATE);
     }
-    return may_connect(node) ? kw_link_new(node, KW_LINK_PRIVATE) : NULL;
+    if (link && link->resp != resp && kw_link_speak(link, resp)) {
+        kw_link_close(link, "out of memory");
+        return NULL;
+    }
+    return link;
+}
+
+struct kw_link *kw_link_new_push(struct kw_node *node, const struct kw_link_owner *owner, void *owner_ref) {
+    struct kw_link *link = may_connect(node) ? kw_link_new(node, KW_LINK_PUSH) : NULL;
+    if (!link) return NULL;
+    link->owner = owner;
+    link->owner_ref = owner_ref;
+    return link;
 }
 
 void kw_link_put_private(struct kw_link *link) {
     struct kw_node *node = link->node;
     if (link->closing || !node) return;
+    link->owner = NULL;
+    link->owner_ref = NULL;
     if (link->head || link->out.bytes || link->writing || node->idle_private_count >= PRIVATE_IDLE_MAX) {
         kw_link_close(link, "not needed any more");
         return;
@@ -140,7 +155,7 @@ void kw_link_put_private(struct kw_link *link) {
 
 void kw_upstream_forget(struct kw_link *link) {
     struct kw_node *node = link->node;
-    for (int kind = 0; kind < 2; kind++) {
+    for (int kind = 0; kind < KW_LINK_SHARED_KINDS; kind++) {
         for (unsigned i = 0; i < node->link_count[kind]; i++) {
             if (node->links[kind][i] != link) continue;
             node->links[kind][i] = node->links[kind][--node->link_count[kind]];
@@ -193,8 +208,7 @@ void kw_upstream_tick(struct kw_worker *worker) {
             next = link->next;
             tick_link(link, now_us, timeout_us);
         }
-        drop_surplus(node, KW_LINK_SHARED);
-        drop_surplus(node, KW_LINK_REPLICA);
+        for (int kind = 0; kind < KW_LINK_SHARED_KINDS; kind++) drop_surplus(node, (enum kw_link_kind)kind);
     }
 }
 

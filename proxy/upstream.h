@@ -17,7 +17,16 @@
 
 struct kw_worker;
 
-enum kw_link_kind { KW_LINK_SHARED, KW_LINK_REPLICA, KW_LINK_PRIVATE, KW_LINK_KINDS };
+/* Reply shapes differ between RESP2 and RESP3, so sessions of either have links of their own. */
+enum kw_link_kind {
+    KW_LINK_SHARED,
+    KW_LINK_REPLICA,
+    KW_LINK_SHARED3,
+    KW_LINK_REPLICA3,
+    KW_LINK_SHARED_KINDS,
+    KW_LINK_PRIVATE = KW_LINK_SHARED_KINDS, /* one user at a time */
+    KW_LINK_PUSH,                           /* RESP3; for what the node sends unasked: messages, invalidations */
+};
 
 enum { KW_LINKS_MAX = 16 }; /* shared ones a node and kind */
 
@@ -26,9 +35,9 @@ struct kw_node {
     struct kw_worker *worker;
     char *host; /* own */
     unsigned port;
-    char *addr;                             /* own; host:port */
-    struct kw_link *links[2][KW_LINKS_MAX]; /* own; by kind, packed */
-    unsigned link_count[2];
+    char *addr;                                                /* own; host:port */
+    struct kw_link *links[KW_LINK_SHARED_KINDS][KW_LINKS_MAX]; /* own; by kind, packed */
+    unsigned link_count[KW_LINK_SHARED_KINDS];
     unsigned link_turn;
     struct kw_link *idle_private; /* own; warm pool */
     unsigned idle_private_count;
@@ -42,6 +51,16 @@ struct kw_node {
     uint64_t connect_not_before_us;
     uint64_t rtt_us; /* moving average, for read-from nearest */
     char last_error[96];
+};
+
+/* Who has a link to itself. Both may be NULL. */
+struct kw_link_owner {
+    /* A whole frame that nobody asked for; it is cleared when this returns. */
+    void (*pushed)(struct kw_link *link, struct kw_outq *frame);
+    /* An error that answers none of the requests in flight. */
+    void (*refused)(struct kw_link *link, const char *text, size_t len);
+    /* The link is closed; it will be freed at the end of the turn. */
+    void (*lost)(struct kw_link *link);
 };
 
 struct kw_link {
@@ -60,12 +79,17 @@ struct kw_link {
     uint64_t enqueued;              /* stream offsets, bytes */
     uint64_t written;
     struct kw_reply_scan scan;
+    const struct kw_link_owner *owner; /* NULL: nobody's in particular */
+    void *owner_ref;                   /* borrowed; the owner's own */
+    struct kw_outq push;               /* the pushed frame being received */
+    uint64_t node_client_id;           /* of this connection at its node; 0: not known (yet) */
     uint64_t connect_deadline_us;
     uint64_t last_read_us;
     uint64_t idle_since_us;
     uint64_t blocked_since_us; /* the kernel takes no more; 0: it does */
     uint32_t inflight;
     uint32_t repeated; /* in-flight requests that were parked before: older than their place says */
+    uint8_t resp;      /* protocol in which the node answers what is sent next */
     bool connected;
     bool closing;
     bool unwanted;  /* closed because its client left: says nothing of the node */
@@ -86,9 +110,11 @@ void kw_node_close_links(struct kw_node *node, const char *why);
  * (node->last_error says why).
  */
 struct kw_link *kw_link_pick(struct kw_node *node, enum kw_link_kind kind, uint64_t session_id);
-/* A private link: warm or new; the caller is its only user until kw_link_put_private. */
-struct kw_link *kw_link_get_private(struct kw_node *node);
+/* A private link, warm or new, that speaks `resp`; the caller is its only user until kw_link_put_private. */
+struct kw_link *kw_link_get_private(struct kw_node *node, int resp);
 void kw_link_put_private(struct kw_link *link);
+/* A new link for pushes; it lives until it is closed. NULL while the node cannot be reached. */
+struct kw_link *kw_link_new_push(struct kw_node *node, const struct kw_link_owner *owner, void *owner_ref);
 
 /*
  * Queues `bytes` (small; copied once, the request keeps a reference to the copy) or, when NULL, the
@@ -97,6 +123,8 @@ void kw_link_put_private(struct kw_link *link);
 int kw_link_send(struct kw_link *link, struct kw_request *req, const char *bytes, size_t len);
 /* Queues a command of ours in front of what follows; its reply is swallowed. */
 int kw_link_send_internal(struct kw_link *link, const char *bytes, size_t len, unsigned flags, struct kw_request **out);
+/* Queues bytes whose replies, if any, come as pushes. 0 or KW_ENOMEM. */
+int kw_link_send_unanswered(struct kw_link *link, const char *bytes, size_t len);
 /* The next reply is this request's, whose bytes follow by kw_link_send_bytes. */
 void kw_link_await(struct kw_link *link, struct kw_request *req);
 /* For a streamed request: more of its bytes. */
