@@ -187,12 +187,16 @@ static void plan_cross_slot(struct kw_planner *planner, const struct kw_command 
     plan_error(planner, plan);
 }
 
+static bool takes_a_link(enum kw_serve serve) {
+    return serve == KW_SERVE_BLOCKING || serve == KW_SERVE_WATCH;
+}
+
 static void plan_by_keys(struct kw_planner *planner, const struct kw_command *cmd, const struct kw_arg *argv,
                          size_t argc, struct kw_plan *plan) {
     const struct kw_key_positions *keys = &planner->keys;
     const struct kw_arg *first = &argv[keys->pos[0]];
     unsigned slot = kw_slot_of_key(first->data, first->len);
-    plan->kind = plan->serve == KW_SERVE_BLOCKING ? KW_PLAN_EXCLUSIVE : KW_PLAN_FORWARD;
+    plan->kind = takes_a_link(plan->serve) ? KW_PLAN_EXCLUSIVE : KW_PLAN_FORWARD;
     plan->slot = (int)slot;
     for (unsigned i = 1; i < keys->count; i++) {
         const struct kw_arg *key = &argv[keys->pos[i]];
@@ -247,7 +251,7 @@ void kw_planner_plan(struct kw_planner *planner, const struct kw_command *cmd, c
     default: break;
     }
     if (cmd->keys_simple && cmd->first_key == 1 && cmd->last_key == 1) {
-        plan->kind = plan->serve == KW_SERVE_BLOCKING ? KW_PLAN_EXCLUSIVE : KW_PLAN_FORWARD;
+        plan->kind = takes_a_link(plan->serve) ? KW_PLAN_EXCLUSIVE : KW_PLAN_FORWARD;
         plan->slot = (int)kw_slot_of_key(argv[1].data, argv[1].len);
         return;
     }

@@ -18,6 +18,7 @@
 #include "proxy/server.h"
 #include "proxy/session.h"
 #include "proxy/transaction.h"
+#include "proxy/watch.h"
 #include "proxy/worker.h"
 
 /* A reply that is known now, in its order. */
@@ -160,7 +161,9 @@ static void forward(struct kw_session *session, const struct kw_command *cmd, co
     size_t len = frame->len;
     if (plan->key_count > 1) req->flags |= KW_REQF_MULTIKEY;
     if (KW_UNLIKELY(plan->kind == KW_PLAN_EXCLUSIVE)) {
-        req->flags |= KW_REQF_EXCLUSIVE | KW_REQF_UNBOUNDED;
+        /* WATCH changes nothing: it may be sent again. */
+        req->flags |= plan->serve == KW_SERVE_WATCH ? KW_REQF_EXCLUSIVE | KW_REQF_WATCH | KW_REQF_READONLY
+                                                    : KW_REQF_EXCLUSIVE | KW_REQF_UNBOUNDED;
         session->hold = true;
     }
     if (KW_UNLIKELY(frame->parse->is_inline)) {
@@ -281,7 +284,17 @@ static bool run_plan(struct kw_session *session, const struct kw_command *cmd, c
     kw_planner_plan(worker->planner, cmd, worker->argv, argc, &plan);
     switch (plan.kind) {
     case KW_PLAN_FORWARD:
-    case KW_PLAN_EXCLUSIVE: forward(session, cmd, frame, &plan, argc); break;
+    case KW_PLAN_EXCLUSIVE:
+        if (plan.serve == KW_SERVE_WATCH && kw_watch_holds(session) && kw_watch_slot(session) != plan.slot) {
+            kw_str_clear(&worker->scratch);
+            kw_str_resp_error(&worker->scratch,
+                              "CROSSSLOT Keys watched don't hash to the same slot: %d after %d; a common hash tag in "
+                              "all names would fix it",
+                              plan.slot, kw_watch_slot(session));
+            reject(session, cmd, &worker->scratch);
+            break;
+        }
+        forward(session, cmd, frame, &plan, argc); break;
     case KW_PLAN_SPLIT: split(session, cmd, frame, &plan, argc); break;
     case KW_PLAN_LOCAL:
         if (must_wait(session, cmd)) return false;

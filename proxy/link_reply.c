@@ -20,6 +20,7 @@
 #include "proxy/server.h"
 #include "proxy/session.h"
 #include "proxy/stream.h"
+#include "proxy/watch.h"
 #include "proxy/worker.h"
 
 enum { STREAM_FROM = 64 * 1024, ERROR_READ_MAX = 512 };
@@ -222,6 +223,8 @@ static void settle_request(struct kw_link *link, struct kw_request *req, uint64_
         kw_stream_lost(worker, req, link->node->addr, why, ran);
     } else if (ran && !(req->flags & KW_REQF_READONLY)) {
         fail_in_doubt(worker, req, link->node->addr, why);
+    } else if (kw_watch_is_exec(req)) {
+        kw_watch_exec_failed(worker, req);
     } else {
         req->ask = false;
         if (!(req->flags & KW_REQF_ANY_SLOT)) req->target = NULL;

@@ -8,6 +8,7 @@
 #include "proxy/server.h"
 #include "proxy/session.h"
 #include "proxy/transaction.h"
+#include "proxy/watch.h"
 #include "proxy/worker.h"
 
 void kw_local_ping(struct kw_local_call *call) {
@@ -193,6 +194,7 @@ void kw_local_reset(struct kw_local_call *call) {
     session->authenticated = !kw_server_limits(session->worker->server)->needs_password;
     session->no_evict = false;
     kw_transaction_discard(session);
+    kw_watch_release(session);
     session->reply_off = session->reply_skip_next = false;
     if (session->rare) {
         kw_free(session->rare->name);

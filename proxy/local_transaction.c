@@ -2,6 +2,7 @@
 #include "proxy/local.h"
 #include "proxy/session.h"
 #include "proxy/transaction.h"
+#include "proxy/watch.h"
 
 void kw_local_multi(struct kw_local_call *call) {
     if (kw_transaction_begin(call->session)) {
@@ -25,10 +26,11 @@ void kw_local_discard(struct kw_local_call *call) {
         return;
     }
     kw_transaction_discard(call->session);
+    kw_watch_release(call->session);
     kw_str_resp_simple(call->out, "OK");
 }
 
-/* Nothing is watched: WATCH is refused. */
 void kw_local_unwatch(struct kw_local_call *call) {
+    kw_watch_release(call->session);
     kw_str_resp_simple(call->out, "OK");
 }

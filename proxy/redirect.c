@@ -17,6 +17,7 @@
 #include "proxy/server.h"
 #include "proxy/session.h"
 #include "proxy/stream.h"
+#include "proxy/watch.h"
 #include "proxy/worker.h"
 
 enum action { ACT_MOVED, ACT_ASK, ACT_WAIT_OPEN, ACT_WAIT, ACT_NOT_OURS, ACT_LOAD_SCRIPT };
@@ -98,8 +99,8 @@ static bool refused(struct kw_link *link, struct kw_request *req, const struct r
         if (!valid) return false;
         if (!node) delay_ms = 5;
     }
-    /* ASKING is for one command: a transaction waits until its slot has moved. */
-    bool ask = row->action == ACT_ASK && node && !req->skip_total;
+    /* ASKING is for one command: a transaction, and what it watches, waits until its slot has moved. */
+    bool ask = row->action == ACT_ASK && node && !req->skip_total && !(req->flags & KW_REQF_WATCH);
     if (row->action == ACT_ASK && !ask) delay_ms = 5;
     retarget(req, ask ? node : NULL, ask);
     if (row->action == ACT_MOVED && node && req->slot >= 0) {
@@ -163,6 +164,11 @@ bool kw_redirect_handle(struct kw_link *link, struct kw_request *req, const char
     if (row->action == ACT_NOT_OURS) {
         kw_request_reply_error(link->worker, req, "ERR Node %s asks Keyway for a password: set cluster-password",
                                link->node->addr);
+        return false;
+    }
+    if (kw_watch_is_exec(req)) {
+        /* Sent elsewhere it would run without having watched. */
+        kw_watch_reply_nil(link->worker, req);
         return false;
     }
     if (req->flags & KW_REQF_STREAMED) {

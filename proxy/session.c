@@ -22,6 +22,7 @@
 #include "proxy/stream.h"
 #include "proxy/transaction.h"
 #include "proxy/upstream.h"
+#include "proxy/watch.h"
 #include "proxy/worker.h"
 #include "proxy/writer.h"
 
@@ -121,6 +122,7 @@ void kw_session_close(struct kw_session *session) {
         release_request(worker, req);
         req = next;
     }
+    kw_watch_release(session);
     if (session->stalls_link) worker->recheck_paused = true;
     uv_read_stop((uv_stream_t *)&session->tcp);
     /* The handle is closed at the end of the turn: callers may still look at the session. */

@@ -16,6 +16,7 @@
 #include "proxy/redirect.h"
 #include "proxy/route.h"
 #include "proxy/session.h"
+#include "proxy/watch.h"
 #include "proxy/worker.h"
 
 enum { LINK_QUEUE_MAX = 512 * 1024 };
@@ -41,9 +42,18 @@ static bool probe(struct kw_link *link, struct kw_request *req) {
     return kw_link_send_internal(link, text->data, text->len, KW_REQF_PROBE, NULL) == 0;
 }
 
-bool kw_stream_start(struct kw_worker *worker, struct kw_request *req) {
+static struct kw_link *link_for(struct kw_worker *worker, const struct kw_request *req) {
+    if (req->flags & KW_REQF_WATCH && kw_watch_link(req->session)) return kw_watch_link(req->session);
     struct kw_node *node = kw_route_node(worker, req);
-    struct kw_link *link = node ? kw_link_get_private(node, kw_request_resp(req)) : NULL;
+    return node ? kw_link_get_private(node, kw_request_resp(req)) : NULL;
+}
+
+bool kw_stream_start(struct kw_worker *worker, struct kw_request *req) {
+    if (kw_watch_is_exec(req) && !kw_watch_link(req->session)) {
+        kw_watch_exec_failed(worker, req);
+        return true;
+    }
+    struct kw_link *link = link_for(worker, req);
     if (!link) {
         req->retry_us = kw_worker_now_us(worker) + 10000;
         return false;
@@ -110,6 +120,8 @@ void kw_stream_finished(struct kw_link *link, struct kw_request *req) {
     if (intake) intake->stream_open = false;
     if (half) {
         kw_link_close(link, "the node answered before it had the whole command");
+    } else if (req->flags & KW_REQF_WATCH) {
+        kw_watch_answered(req, link);
     } else {
         kw_link_put_private(link);
     }

@@ -12,6 +12,7 @@
 #include "proxy/request.h"
 #include "proxy/server.h"
 #include "proxy/session.h"
+#include "proxy/watch.h"
 #include "proxy/worker.h"
 
 struct kw_transaction {
@@ -24,7 +25,7 @@ struct kw_transaction {
 bool kw_transaction_begin(struct kw_session *session) {
     if (session->transaction) return false;
     session->transaction = kw_calloc(1, sizeof(*session->transaction));
-    session->transaction->slot = -1;
+    session->transaction->slot = kw_watch_slot(session);
     kw_str_append_text(&session->transaction->frames, "*1\r\n$5\r\nMULTI\r\n");
     return true;
 }
@@ -105,13 +106,19 @@ bool kw_transaction_queue(struct kw_session *session, const struct kw_command *c
     struct kw_transaction *txn = session->transaction;
     if (runs_now(cmd)) return false;
     struct kw_str reply = {0};
+    if (strcmp(cmd->name, "watch") == 0) {
+        kw_str_resp_error(&reply, "ERR WATCH inside MULTI is not allowed");
+        kw_command_answer(session, &reply);
+        kw_str_deinit(&reply);
+        return true;
+    }
     int slot;
     bool ok = slot_of(session, cmd, argv, argc, &slot, &reply);
     if (ok && slot >= 0 && txn->slot >= 0 && slot != txn->slot) {
         kw_str_resp_error(
             &reply,
-            "CROSSSLOT Keys in transaction don't hash to the same slot: '%s' is for slot %d, what was queued "
-            "before it for slot %d; a common hash tag in all names would fix it",
+            "CROSSSLOT Keys in transaction don't hash to the same slot: '%s' is for slot %d, what was watched or "
+            "queued before it for slot %d; a common hash tag in all names would fix it",
             cmd->name, slot, txn->slot);
         ok = false;
     }
@@ -142,6 +149,10 @@ static void send_all(struct kw_session *session, const struct kw_command *cmd) {
     req->start_us = kw_worker_now_us(worker);
     req->flags |= KW_REQF_MULTIKEY;
     req->skip_total = txn->count + 1;
+    if (kw_watch_holds(session)) {
+        req->flags |= KW_REQF_EXCLUSIVE | KW_REQF_WATCH;
+        session->hold = true;
+    }
     kw_request_enqueue(session, req);
     if (txn->frames.len < KW_REF_MIN) {
         kw_dispatch_new(session, req, txn->frames.data, txn->frames.len);
@@ -158,7 +169,11 @@ void kw_transaction_exec(struct kw_session *session, const struct kw_command *cm
     struct kw_str reply = {0};
     if (txn->spoiled) {
         kw_str_resp_error(&reply, "EXECABORT Transaction discarded because of previous errors.");
-    } else if (txn->count == 0) {
+        kw_watch_release(session);
+    } else if (kw_watch_is_lost(session)) {
+        kw_str_resp_null_array(&reply, kw_session_resp(session));
+        kw_watch_release(session);
+    } else if (txn->count == 0 && !kw_watch_holds(session)) {
         kw_str_resp_array(&reply, 0);
     } else {
         send_all(session, cmd);

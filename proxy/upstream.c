@@ -138,12 +138,19 @@ struct kw_link *kw_link_new_push(struct kw_node *node, const struct kw_link_owne
     return link;
 }
 
+/* Somebody's reply is to come. What comes for commands of ours (UNWATCH, HELLO) is in nobody's way. */
+static bool is_used(const struct kw_link *link) {
+    const struct kw_request *req = link->head;
+    while (req && req->flags & KW_REQF_INTERNAL) req = req->link_next;
+    return req != NULL;
+}
+
 void kw_link_put_private(struct kw_link *link) {
     struct kw_node *node = link->node;
     if (link->closing || !node) return;
     link->owner = NULL;
     link->owner_ref = NULL;
-    if (link->head || link->out.bytes || link->writing || node->idle_private_count >= PRIVATE_IDLE_MAX) {
+    if (is_used(link) || node->idle_private_count >= PRIVATE_IDLE_MAX) {
         kw_link_close(link, "not needed any more");
         return;
     }
