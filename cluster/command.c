@@ -7,6 +7,7 @@
  */
 #include "cluster/command.h"
 
+#include <stdatomic.h>
 #include <strings.h>
 
 #include "base/error.h"
@@ -141,8 +142,19 @@ static bool arity_allows(int arity, size_t argc) {
     return arity >= 0 ? argc == (size_t)arity : argc >= (size_t)-arity;
 }
 
+static atomic_bool newer_accepted = true;
+
+void kw_command_accept_newer(bool on) {
+    atomic_store_explicit(&newer_accepted, on, memory_order_relaxed);
+}
+
+bool kw_command_is_accepted(const struct kw_command *cmd) {
+    return cmd->origin != KW_COMMAND_VALKEY || atomic_load_explicit(&newer_accepted, memory_order_relaxed);
+}
+
 bool kw_command_arity_ok(const struct kw_command *cmd, size_t argc) {
-    return arity_allows(cmd->arity, argc) || arity_allows(cmd->arity_newer, argc);
+    if (arity_allows(cmd->arity, argc)) return true;
+    return arity_allows(cmd->arity_newer, argc) && atomic_load_explicit(&newer_accepted, memory_order_relaxed);
 }
 
 const char *kw_command_acl_category(unsigned bit) {

@@ -282,6 +282,14 @@ int kw_command_learn_reply(const struct redisReply *reply);
  */
 void kw_command_show_valkey(bool on);
 
+/*
+ * Whether the servers are newer than Redis 7.0, so that what only Valkey 8 has (commands, arities) is taken; on at
+ * start. Any thread.
+ */
+void kw_command_accept_newer(bool on);
+/* False for a command that the servers do not have. Any thread. */
+bool kw_command_is_accepted(const struct kw_command *cmd);
+
 /* The whole of COMMAND and its subcommands, HELP and errors included; argv[0] is "command". */
 void kw_command_reply(struct kw_str *out, int resp, const struct kw_arg *argv, size_t argc);
 

@@ -224,6 +224,17 @@ static bool is_help(const struct kw_command *cmd) {
     return cmd->name_len > 5 && strcmp(cmd->name + cmd->name_len - 5, "|help") == 0;
 }
 
+/* The slot that an argument names; -1: it is none, and a node will say so. */
+static int slot_argument(const struct kw_arg *arg) {
+    int slot = 0;
+    if (!arg->data || arg->len == 0 || arg->len > 5) return -1;
+    for (size_t i = 0; i < arg->len; i++) {
+        if (arg->data[i] < '0' || arg->data[i] > '9') return -1;
+        slot = slot * 10 + (arg->data[i] - '0');
+    }
+    return slot < KW_SLOT_COUNT ? slot : -1;
+}
+
 static void plan_keyless(struct kw_planner *planner, const struct kw_command *cmd, struct kw_plan *plan) {
     if (plan->serve == KW_SERVE_ANY || is_help(cmd) ||
         (cmd->flags & (KW_CMD_MOVABLEKEYS | KW_CMD_READONLY | KW_CMD_WRITE))) {
@@ -248,6 +259,15 @@ void kw_planner_plan(struct kw_planner *planner, const struct kw_command *cmd, c
     case KW_SERVE_LOCAL: plan->kind = KW_PLAN_LOCAL; return;
     case KW_SERVE_SHARDS: plan->kind = KW_PLAN_SHARDS; return;
     case KW_SERVE_REFUSED: plan_refused(planner, cmd, plan); return;
+    case KW_SERVE_SLOT:
+        plan->kind = KW_PLAN_FORWARD;
+        plan->slot = slot_argument(&argv[2]);
+        return;
+    case KW_SERVE_PUBLISH:
+        /* A shard channel lives in the slot of its name, though it is no key. */
+        plan->kind = KW_PLAN_FORWARD;
+        if (cmd->first_key > 0) plan->slot = (int)kw_slot_of_key(argv[1].data, argv[1].len);
+        return;
     default: break;
     }
     if (cmd->keys_simple && cmd->first_key == 1 && cmd->last_key == 1) {

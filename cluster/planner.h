@@ -23,7 +23,9 @@ enum kw_serve {
     KW_SERVE_LOCAL,     /* answered by the proxy */
     KW_SERVE_SHARDS,    /* sent to every primary, replies merged */
     KW_SERVE_ANY,       /* keyless, any primary will do */
+    KW_SERVE_SLOT,      /* to the slot that its first argument names by number */
     KW_SERVE_BLOCKING,  /* by its keys, on a link of its own, for as long as it says */
+    KW_SERVE_PUBLISH,   /* to where its channel lives */
     KW_SERVE_WATCH,     /* by its keys, on a link that stays the client's */
     KW_SERVE_REFUSED,   /* would break what others rely on, or not served yet */
 };

@@ -9,14 +9,18 @@
 #include "base/base.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "proxy/alert.h"
 #include "proxy/dispatch.h"
 #include "proxy/group.h"
 #include "proxy/intake.h"
 #include "proxy/local.h"
+#include "proxy/monitor.h"
+#include "proxy/pause.h"
 #include "proxy/request.h"
 #include "proxy/scripts.h"
 #include "proxy/server.h"
 #include "proxy/session.h"
+#include "proxy/tracking.h"
 #include "proxy/transaction.h"
 #include "proxy/watch.h"
 #include "proxy/worker.h"
@@ -44,10 +48,27 @@ void kw_command_answer(struct kw_session *session, const struct kw_str *reply) {
     if (reply->len) answer(session, reply);
 }
 
+/* A wrong EXEC ends its transaction, and says so. */
+static void reject_exec(struct kw_session *session, const struct kw_str *reply) {
+    struct kw_str text = {0};
+    kw_str_append(&text, reply->data + 5, reply->len - 7); /* without "-ERR " and the line's end */
+    struct kw_str line = {0};
+    kw_str_resp_error(&line, "EXECABORT Transaction discarded because of: %s", text.data);
+    kw_transaction_discard(session);
+    kw_watch_release(session);
+    answer(session, &line);
+    kw_str_deinit(&line);
+    kw_str_deinit(&text);
+}
+
 static void reject(struct kw_session *session, const struct kw_command *cmd, const struct kw_str *reply) {
     struct kw_worker *worker = session->worker;
     kw_stats_error(&worker->stats, reply->data, reply->len);
     if (cmd) kw_stats_rejected(&worker->stats, cmd);
+    if (cmd && strcmp(cmd->name, "exec") == 0 && strncmp(reply->data, "-ERR ", 5) == 0) {
+        reject_exec(session, reply);
+        return;
+    }
     kw_transaction_spoil(session);
     answer(session, reply);
 }
@@ -70,6 +91,16 @@ static bool is_http(const struct kw_arg *name) {
                           (name->len == 5 && strncasecmp(name->data, "host:", 5) == 0));
 }
 
+/* In RESP2 a reply cannot be told from a message, so a subscriber may say little. */
+static bool may_run_subscribed(const struct kw_command *cmd) {
+    static const char *const names[] = {"subscribe",    "psubscribe", "ssubscribe", "unsubscribe", "punsubscribe",
+                                        "sunsubscribe", "ping",       "quit",       "reset"};
+    for (size_t i = 0; i < KW_ARRAY_LEN(names); i++) {
+        if (strcmp(cmd->name, names[i]) == 0) return true;
+    }
+    return false;
+}
+
 /* The command, with its subcommand where it has one; NULL after the error was answered. */
 static const struct kw_command *find_command(struct kw_session *session, size_t argc, size_t have) {
     struct kw_worker *worker = session->worker;
@@ -77,7 +108,7 @@ static const struct kw_command *find_command(struct kw_session *session, size_t 
     struct kw_str *text = &worker->scratch;
     kw_str_clear(text);
     const struct kw_command *cmd = argv[0].data ? kw_command_lookup(argv[0].data, argv[0].len) : NULL;
-    if (KW_UNLIKELY(!cmd)) {
+    if (KW_UNLIKELY(!cmd || !kw_command_is_accepted(cmd))) {
         if (is_http(&argv[0])) {
             kw_log(KW_LOG_WARNING, "client id=%llu closed: it speaks HTTP (possible cross protocol attack)",
                    (unsigned long long)session->id);
@@ -90,7 +121,7 @@ static const struct kw_command *find_command(struct kw_session *session, size_t 
     }
     if (KW_UNLIKELY(cmd->container && have > 1)) {
         const struct kw_command *sub = argv[1].data ? kw_command_lookup_sub(cmd, argv[1].data, argv[1].len) : NULL;
-        if (!sub) {
+        if (!sub || !kw_command_is_accepted(sub)) {
             kw_planner_unknown_sub_error(text, cmd, argv);
             reject(session, cmd, text);
             return NULL;
@@ -107,6 +138,16 @@ static const struct kw_command *find_command(struct kw_session *session, size_t 
         reject(session, cmd, text);
         return NULL;
     }
+    if (KW_UNLIKELY(session->subscribed && !session->resp3 && !may_run_subscribed(cmd))) {
+        /* The words are Redis's. */
+        kw_str_resp_error(text,
+                          "ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are "
+                          "allowed in this context",
+                          cmd->name);
+        reject(session, cmd, text);
+        return NULL;
+    }
+    worker->command_before = session->last_command;
     session->last_command = (uint16_t)(cmd->id + 1);
     return cmd;
 }
@@ -160,6 +201,13 @@ static void forward(struct kw_session *session, const struct kw_command *cmd, co
     const char *bytes = frame->base;
     size_t len = frame->len;
     if (plan->key_count > 1) req->flags |= KW_REQF_MULTIKEY;
+    if (KW_UNLIKELY(req->flags & KW_REQF_SCRIPT) && strncmp(cmd->name, "evalsha", 7) == 0)
+        req->flags |= KW_REQF_EVALSHA;
+    if (KW_UNLIKELY(plan->serve == KW_SERVE_PUBLISH)) {
+        /* Channels live at one node, so that their order is that of one Redis. */
+        if (plan->slot < 0) req->slot = (int16_t)worker->home_slot;
+        req->flags |= KW_REQF_PUBLISH;
+    }
     if (KW_UNLIKELY(plan->kind == KW_PLAN_EXCLUSIVE)) {
         /* WATCH changes nothing: it may be sent again. */
         req->flags |= plan->serve == KW_SERVE_WATCH ? KW_REQF_EXCLUSIVE | KW_REQF_WATCH | KW_REQF_READONLY
@@ -253,14 +301,16 @@ static void shards(struct kw_session *session, const struct kw_command *cmd, siz
 }
 
 /* Script texts that pass are kept: see scripts.h. */
-static void note_script(struct kw_worker *worker, const struct kw_command *cmd, size_t argc) {
+static void note_script(struct kw_session *session, const struct kw_command *cmd, size_t argc) {
+    struct kw_worker *worker = session->worker;
     struct kw_scripts *scripts = kw_server_scripts(worker->server);
     const struct kw_arg *argv = worker->argv;
     if (strcmp(cmd->name, "eval") == 0 || strcmp(cmd->name, "eval_ro") == 0) {
         if (argv[1].data) kw_scripts_remember(scripts, argv[1].data, argv[1].len);
     } else if (strcmp(cmd->name, "script|load") == 0 && argc > 2) {
         kw_scripts_remember(scripts, argv[2].data, argv[2].len);
-    } else if (strcmp(cmd->name, "script|flush") == 0) {
+    } else if (strcmp(cmd->name, "script|flush") == 0 && !session->transaction &&
+               (argc == 2 || (argc == 3 && (kw_arg_is(&argv[2], "async") || kw_arg_is(&argv[2], "sync"))))) {
         kw_scripts_clear(scripts);
     }
 }
@@ -272,15 +322,23 @@ static bool must_wait(struct kw_session *session, const struct kw_command *cmd) 
     return true;
 }
 
-/* False: not now. */
+/* What CLIENT PAUSE has to know of a transaction when EXEC comes. */
+static void note_queued(struct kw_session *session, const struct kw_command *cmd) {
+    bool first = kw_transaction_length(session) <= 1;
+    session->queued_write = (!first && session->queued_write) || cmd->flags & (KW_CMD_WRITE | KW_CMD_MAY_REPLICATE);
+}
+
+/* False: not now. `queued` is set when it has become part of a transaction, or was refused there. */
 static bool run_plan(struct kw_session *session, const struct kw_command *cmd, const struct kw_frame_source *frame,
-                     size_t argc) {
+                     size_t argc, bool *queued) {
     struct kw_worker *worker = session->worker;
     struct kw_plan plan;
+    if (KW_UNLIKELY(cmd->flags & KW_CMD_NOSCRIPT)) note_script(session, cmd, argc);
     if (KW_UNLIKELY(session->transaction != NULL) && kw_transaction_queue(session, cmd, worker->argv, argc, frame)) {
+        note_queued(session, cmd);
+        *queued = true;
         return true;
     }
-    if (KW_UNLIKELY(cmd->flags & KW_CMD_NOSCRIPT)) note_script(worker, cmd, argc);
     kw_planner_plan(worker->planner, cmd, worker->argv, argc, &plan);
     switch (plan.kind) {
     case KW_PLAN_FORWARD:
@@ -294,7 +352,8 @@ static bool run_plan(struct kw_session *session, const struct kw_command *cmd, c
             reject(session, cmd, &worker->scratch);
             break;
         }
-        forward(session, cmd, frame, &plan, argc); break;
+        forward(session, cmd, frame, &plan, argc);
+        break;
     case KW_PLAN_SPLIT: split(session, cmd, frame, &plan, argc); break;
     case KW_PLAN_LOCAL:
         if (must_wait(session, cmd)) return false;
@@ -304,6 +363,40 @@ static bool run_plan(struct kw_session *session, const struct kw_command *cmd, c
     case KW_PLAN_ERROR: reject(session, cmd, plan.error); break;
     }
     return true;
+}
+
+/* The same while somebody monitors or a pause is in force. */
+static bool run_alert(struct kw_session *session, const struct kw_command *cmd, const struct kw_frame_source *frame,
+                      size_t argc) {
+    struct kw_worker *worker = session->worker;
+    if (kw_monitor_refuses(session, cmd)) {
+        kw_str_clear(&worker->scratch);
+        kw_str_resp_error(&worker->scratch, "ERR Replica can't interact with the keyspace");
+        reject(session, cmd, &worker->scratch);
+        return true;
+    }
+    if (kw_pause_holds(session, cmd, worker->argv, argc)) return false;
+    struct kw_str line = {0};
+    const struct kw_request *last = session->queue_tail;
+    bool queued = false;
+    kw_monitor_line(session, cmd, worker->argv, frame->parse, frame->bigs, &line);
+    bool taken = run_plan(session, cmd, frame, argc, &queued);
+    if (taken && !queued) {
+        const struct kw_request *sent = session->queue_tail;
+        if (sent && sent != last) kw_monitor_show_queued(session, sent);
+        kw_monitor_show(session, &line);
+    }
+    kw_str_deinit(&line);
+    return taken;
+}
+
+/* A value flows through: all that a monitor is shown of it is its size. */
+static void show_stream(struct kw_session *session, const struct kw_command *cmd,
+                        const struct kw_request_parse *parse) {
+    struct kw_str line = {0};
+    kw_monitor_line(session, cmd, session->worker->argv, parse, NULL, &line);
+    kw_monitor_show(session, &line);
+    kw_str_deinit(&line);
 }
 
 bool kw_command_request(struct kw_session *session, const struct kw_frame_source *frame) {
@@ -317,13 +410,20 @@ bool kw_command_request(struct kw_session *session, const struct kw_frame_source
     }
     const struct kw_command *cmd = find_command(session, argc, argc);
     if (!cmd) return true;
+    if (KW_UNLIKELY(session->tracking)) kw_tracking_next_command(session, cmd);
     struct kw_outq flattened = {0};
     bool taken = true;
     if (KW_UNLIKELY(frame->big_count > 0) && !see_large(worker, cmd, frame, &flattened)) {
         kw_session_close(session);
     } else {
-        taken = run_plan(session, cmd, frame, argc);
-        if (!taken) session->reply_skip_next = session->reply_skip;
+        bool queued = false;
+        taken = KW_UNLIKELY(kw_alert_word(worker->alert)) ? run_alert(session, cmd, frame, argc)
+                                                          : run_plan(session, cmd, frame, argc, &queued);
+        if (!taken) {
+            /* What was said for this command still holds when it is given again. */
+            session->reply_skip_next = session->reply_skip;
+            if (session->tracking) kw_tracking_caching(session, kw_tracking_caching_now(session));
+        }
     }
     kw_outq_clear(&flattened, worker->pool);
     return taken;
@@ -338,7 +438,7 @@ bool kw_command_stream(struct kw_session *session, struct kw_intake *intake) {
     int slot;
     /* Anything unusual is left to the ordinary way, which collects the frame and says what is wrong. */
     if (!cmd || session->transaction || cmd->container || !kw_command_arity_ok(cmd, parse->argc) ||
-        !session->authenticated)
+        !session->authenticated || session->monitor)
         return false;
     if (!kw_planner_plan_early(worker->planner, cmd, worker->argv, parse->argc, have, &slot)) return false;
     struct kw_key_positions keys;
@@ -347,6 +447,8 @@ bool kw_command_stream(struct kw_session *session, struct kw_intake *intake) {
     const struct kw_arg *key = known ? &worker->argv[keys.pos[0]] : NULL;
     struct kw_request *req = NULL;
     if (key && key->len < KW_REF_MIN) {
+        session->reply_skip = session->reply_skip_next;
+        session->reply_skip_next = false;
         req = request_for(session, cmd, slot);
         req->flags |= KW_REQF_EXCLUSIVE | KW_REQF_STREAMED;
         session->hold = true;
@@ -360,6 +462,10 @@ bool kw_command_stream(struct kw_session *session, struct kw_intake *intake) {
     kw_key_positions_deinit(&keys);
     if (!req) return false;
     intake->stream = req;
+    if (KW_UNLIKELY(kw_alert_word(worker->alert))) {
+        show_stream(session, cmd, parse);
+        if (kw_pause_holds(session, cmd, worker->argv, have)) return true;
+    }
     kw_dispatch_new(session, req, NULL, 0);
     return true;
 }

@@ -102,6 +102,13 @@ void kw_dispatch_later(struct kw_session *session) {
     kw_session_mark_dirty(session);
 }
 
+void kw_dispatch_retry_now(struct kw_session *session) {
+    for (struct kw_request *req = session->active_head; req; req = req->active_next) {
+        if (req->state == KW_REQ_PARKED) req->retry_us = 0;
+    }
+    kw_dispatch_later(session);
+}
+
 bool kw_dispatch_slot_is_open(const struct kw_worker *worker, unsigned slot) {
     return (worker->open_slots[slot / 64] >> (slot % 64)) & 1U;
 }
@@ -258,10 +265,11 @@ void kw_dispatch_expire(struct kw_worker *worker) {
         struct kw_request *next;
         for (struct kw_request *req = session->active_head; req; req = next) {
             next = req->active_next;
-            if (req->state == KW_REQ_PARKED && now_us - req->start_us >= timeout_us &&
-                !(req->flags & KW_REQF_UNBOUNDED)) {
-                expire_request(worker, req);
-            }
+            if (req->state != KW_REQ_PARKED) continue;
+            bool late = now_us - req->start_us >= timeout_us && !(req->flags & KW_REQF_UNBOUNDED);
+            /* What it waits for at that node will never be. */
+            bool gone = req->target && !req->ask && req->flags & KW_REQF_UNBOUNDED && !req->target->serves_slots;
+            if (late || gone) expire_request(worker, req);
         }
     }
 }

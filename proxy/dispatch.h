@@ -38,6 +38,8 @@ void kw_dispatch_drop_session(struct kw_session *session);
 
 /* Tries the session's parked requests again, at the end of this loop turn. */
 void kw_dispatch_later(struct kw_session *session);
+/* The same, without waiting for the retry time of any: what they waited for is there. */
+void kw_dispatch_retry_now(struct kw_session *session);
 enum kw_run_passes {
     KW_RUN_NEEDED, /* sessions that asked for it */
     KW_RUN_DUE,    /* and those whose pause is over */

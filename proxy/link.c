@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "proxy/server.h"
 #include "proxy/session.h"
+#include "proxy/tracking.h"
 #include "proxy/worker.h"
 #include "proxy/writer.h"
 
@@ -40,6 +41,7 @@ static void on_closed(uv_handle_t *handle) {
     struct kw_link *link = (struct kw_link *)handle;
     kw_outq_clear(&link->out, link->worker->pool);
     kw_outq_clear(&link->push, link->worker->pool);
+    kw_script_set_deinit(&link->scripts);
     kw_write_free(link->writing);
     kw_free(link);
 }
@@ -334,7 +336,11 @@ int kw_link_send(struct kw_link *link, struct kw_request *req, const char *bytes
     req->reply_type = 0;
     req->skip = req->skip_total;
     req->flags &= ~(uint32_t)KW_REQF_QUEUE_ERROR;
+    if (KW_UNLIKELY(req->flags & KW_REQF_EVALSHA)) kw_script_ensure(link, req, bytes, len);
     if (KW_UNLIKELY(req->ask) && kw_link_send_internal(link, "*1\r\n$6\r\nASKING\r\n", 16, 0, NULL)) return KW_ENOMEM;
+    if (KW_UNLIKELY(req->flags & (KW_REQF_CACHING_YES | KW_REQF_CACHING_NO)) && kw_tracking_send_caching(link, req)) {
+        return KW_ENOMEM;
+    }
     if (KW_LIKELY(bytes != NULL)) {
         char *copy = kw_outq_copy_try(&link->out, worker->pool, bytes, len, OUT_CHUNK);
         if (!copy) return KW_ENOMEM;

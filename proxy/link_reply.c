@@ -13,9 +13,11 @@
 #include "base/base.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "proxy/blocking.h"
 #include "proxy/dispatch.h"
 #include "proxy/link.h"
 #include "proxy/order.h"
+#include "proxy/publish.h"
 #include "proxy/redirect.h"
 #include "proxy/server.h"
 #include "proxy/session.h"
@@ -32,6 +34,9 @@ static void internal_done(struct kw_link *link, const char *text, size_t len) {
         kw_stream_probed(link, text, len);
     } else if (req->flags & KW_REQF_CLIENT_ID && text[0] == ':') {
         link->node_client_id = strtoull(text + 1, NULL, 10);
+        if (link->kind == KW_LINK_PUSH && link->owner && link->owner->ready) link->owner->ready(link);
+    } else if (req->flags & KW_REQF_READY && text[0] != '-') {
+        if (link->owner && link->owner->ready) link->owner->ready(link);
     } else if (text[0] == '-') {
         static struct kw_log_limit limit;
         kw_log_limited(&limit, KW_LOG_WARNING, "node %s refused a command of Keyway's own: %.*s", link->node->addr,
@@ -113,7 +118,11 @@ static void data_piece(struct kw_link *link, struct kw_request *req, struct kw_c
                        bool done) {
     struct kw_session *session = req->session;
     bool at_head = !req->parent && session->queue_head == req;
-    if (at_head && req->reply.bytes == 0 && (done || (req->flags & KW_REQF_REPLYING)) && req->reply_type != '-') {
+    if (KW_UNLIKELY(req->flags & KW_REQF_PUBLISH)) {
+        keep_piece(link, req, chunk, off, len);
+        if (done && !session->closing) kw_publish_count(link, req);
+    } else if (at_head && req->reply.bytes == 0 && (done || (req->flags & KW_REQF_REPLYING)) &&
+               req->reply_type != '-') {
         pass_piece(link, req, chunk, off, len);
     } else {
         keep_piece(link, req, chunk, off, len);
@@ -202,6 +211,10 @@ static void fail_in_doubt(struct kw_worker *worker, struct kw_request *req, cons
     kw_request_complete(worker, req);
 }
 
+/*
+ * What became of a request whose link is gone. One that blocks had, in all likelihood, nothing to take yet: it goes on
+ * waiting at the new primary, as its client would not hear of a failover from one Redis either.
+ */
 static void settle_request(struct kw_link *link, struct kw_request *req, uint64_t sent, const char *why) {
     struct kw_worker *worker = link->worker;
     if (req->flags & KW_REQF_INTERNAL || !req->session) {
@@ -221,7 +234,7 @@ static void settle_request(struct kw_link *link, struct kw_request *req, uint64_
     bool ran = link->connected && req->link_end <= sent;
     if (req->flags & KW_REQF_STREAMED) {
         kw_stream_lost(worker, req, link->node->addr, why, ran);
-    } else if (ran && !(req->flags & KW_REQF_READONLY)) {
+    } else if (ran && !(req->flags & KW_REQF_READONLY) && !kw_blocking_is(req)) {
         fail_in_doubt(worker, req, link->node->addr, why);
     } else if (kw_watch_is_exec(req)) {
         kw_watch_exec_failed(worker, req);

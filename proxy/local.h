@@ -37,6 +37,11 @@ bool kw_local_wants_idle(const struct kw_command *cmd);
 /* command_request.c: queues a reply of ours in its order. */
 void kw_command_answer(struct kw_session *session, const struct kw_str *reply);
 
+/* local_cluster.c: whether this client is told that it speaks to a cluster (INFO, HELLO). */
+bool kw_local_shows_cluster(const struct kw_session *session);
+/* INFO as a cluster client sends it to find out whether there is one: see local_cluster.c. */
+bool kw_local_asks_for_cluster(const struct kw_local_call *call);
+
 bool kw_arg_is(const struct kw_arg *arg, const char *word); /* ignoring case */
 bool kw_arg_int(const struct kw_arg *arg, long long *out);
 
@@ -45,13 +50,33 @@ kw_local_handler kw_local_auth, kw_local_echo, kw_local_hello, kw_local_ping, kw
     kw_local_select, kw_local_time; /* local_connection.c */
 kw_local_handler kw_local_client_id, kw_local_client_info, kw_local_client_kill, kw_local_client_list,
     kw_local_client_getname, kw_local_client_setname, kw_local_client_setinfo, kw_local_client_no_evict,
-    kw_local_client_help, kw_local_client_getredir, kw_local_client_reply; /* local_client.c */
-kw_local_handler kw_local_command;                                         /* local_command.c */
+    kw_local_client_help, kw_local_client_getredir, kw_local_client_reply, kw_local_client_trackinginfo,
+    kw_local_client_unblock, kw_local_client_pause, kw_local_client_unpause; /* local_client*.c */
+/* The error of a subcommand with too many arguments, where Redis itself looks at their number. */
+kw_local_handler kw_local_client_syntax;
+kw_local_handler kw_local_monitor; /* local_monitor.c */
+kw_local_handler kw_local_asking, kw_local_readonly, kw_local_readwrite, kw_local_cluster_count_failure_reports,
+    kw_local_cluster_help, kw_local_cluster_info, kw_local_cluster_keyslot, kw_local_cluster_links,
+    kw_local_cluster_myid, kw_local_cluster_myshardid, kw_local_cluster_nodes, kw_local_cluster_replicas,
+    kw_local_cluster_shards, kw_local_cluster_slots; /* local_cluster.c */
+kw_local_handler kw_local_command;                   /* local_command.c */
 kw_local_handler kw_local_config_get, kw_local_config_set, kw_local_config_rewrite, kw_local_config_resetstat,
     kw_local_config_help;                                                           /* local_config.c */
 kw_local_handler kw_local_randomkey, kw_local_scan;                                 /* local_keyspace.c */
 kw_local_handler kw_local_multi, kw_local_exec, kw_local_discard, kw_local_unwatch; /* local_transaction.c */
-kw_local_handler kw_local_info;                                                     /* local_info.c */
+kw_local_handler kw_local_acl_cat, kw_local_acl_dryrun, kw_local_acl_genpass, kw_local_acl_getuser, kw_local_acl_list,
+    kw_local_acl_log, kw_local_acl_users, kw_local_acl_whoami; /* local_acl.c */
+kw_local_handler kw_local_latency_doctor, kw_local_latency_graph, kw_local_latency_histogram, kw_local_latency_history,
+    kw_local_latency_latest;                                   /* local_latency.c */
+kw_local_handler kw_local_memory_stats, kw_local_memory_texts; /* local_memory.c */
+kw_local_handler kw_local_function_stats, kw_local_role, kw_local_script_debug, kw_local_script_exists,
+    kw_local_script_kill;                                           /* local_server.c */
+kw_local_handler kw_local_wait;                                     /* local_wait.c */
+kw_local_handler kw_local_client_tracking, kw_local_client_caching; /* local_tracking.c */
+kw_local_handler kw_local_subscribe, kw_local_psubscribe, kw_local_ssubscribe, kw_local_unsubscribe,
+    kw_local_punsubscribe, kw_local_sunsubscribe, kw_local_pubsub_channels, kw_local_pubsub_shardchannels,
+    kw_local_pubsub_numsub, kw_local_pubsub_shardnumsub, kw_local_pubsub_numpat; /* local_pubsub.c */
+kw_local_handler kw_local_info;                                                  /* local_info.c */
 kw_local_handler kw_local_slowlog_get, kw_local_slowlog_len, kw_local_slowlog_reset,
     kw_local_slowlog_help; /* local_slowlog.c */
 

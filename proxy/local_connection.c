@@ -4,9 +4,12 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "proxy/local.h"
+#include "proxy/monitor.h"
+#include "proxy/pubsub.h"
 #include "proxy/request.h"
 #include "proxy/server.h"
 #include "proxy/session.h"
+#include "proxy/tracking.h"
 #include "proxy/transaction.h"
 #include "proxy/watch.h"
 #include "proxy/worker.h"
@@ -14,6 +17,9 @@
 void kw_local_ping(struct kw_local_call *call) {
     if (call->argc > 2) {
         kw_str_resp_error(call->out, "ERR wrong number of arguments for 'ping' command");
+    } else if (call->session->subscribed && call->resp < 3) {
+        kw_str_append_text(call->out, "*2\r\n$4\r\npong\r\n");
+        kw_str_resp_bulk(call->out, call->argc == 2 ? call->argv[1].data : "", call->argc == 2 ? call->argv[1].len : 0);
     } else if (call->argc == 2) {
         kw_str_resp_bulk(call->out, call->argv[1].data, call->argv[1].len);
     } else {
@@ -137,17 +143,41 @@ static void hello_reply(struct kw_local_call *call) {
     kw_str_resp_text(call->out, "id");
     kw_str_resp_int(call->out, (long long)call->session->id);
     kw_str_resp_text(call->out, "mode");
-    kw_str_resp_text(call->out, "standalone");
+    kw_str_resp_text(call->out, kw_local_shows_cluster(call->session) ? "cluster" : "standalone");
     kw_str_resp_text(call->out, "role");
     kw_str_resp_text(call->out, "master");
     kw_str_resp_text(call->out, "modules");
     kw_str_resp_array(call->out, 0);
 }
 
-/* HELLO [protover [AUTH user password] [SETNAME name]]; all or nothing. */
+/* AUTH, SETNAME at argv[*i], done at once, as Redis does them; false after an error was written. */
+static bool hello_option(struct kw_local_call *call, size_t *i) {
+    const struct kw_arg *word = &call->argv[*i];
+    size_t more = call->argc - 1 - *i;
+    if (kw_arg_is(word, "auth") && more >= 2) {
+        if (!login(call->session, word + 1, word + 2)) {
+            kw_str_resp_error(call->out, "%s", wrong_password);
+            return false;
+        }
+        *i += 2;
+    } else if (kw_arg_is(word, "setname") && more >= 1) {
+        if (!valid_name(word + 1)) {
+            kw_str_resp_error(call->out, "%s", bad_name);
+            return false;
+        }
+        set_text(&kw_session_rare(call->session)->name, word + 1);
+        *i += 1;
+    } else {
+        kw_str_resp_error(call->out, "ERR Syntax error in HELLO option '%.*s'", (int)(word->len > 64 ? 64 : word->len),
+                          word->data);
+        return false;
+    }
+    return true;
+}
+
+/* HELLO [protover [AUTH user password] [SETNAME name]] */
 void kw_local_hello(struct kw_local_call *call) {
     long long version = kw_session_resp(call->session);
-    const struct kw_arg *user = NULL, *password = NULL, *name = NULL;
     if (call->argc > 1) {
         if (!kw_arg_int(&call->argv[1], &version)) {
             kw_str_resp_error(call->out, "ERR Protocol version is not an integer or out of range");
@@ -159,49 +189,36 @@ void kw_local_hello(struct kw_local_call *call) {
         }
     }
     for (size_t i = 2; i < call->argc; i++) {
-        size_t more = call->argc - 1 - i;
-        if (kw_arg_is(&call->argv[i], "auth") && more >= 2) {
-            user = &call->argv[i + 1];
-            password = &call->argv[i + 2];
-            i += 2;
-        } else if (kw_arg_is(&call->argv[i], "setname") && more >= 1) {
-            name = &call->argv[++i];
-            if (!valid_name(name)) {
-                kw_str_resp_error(call->out, "%s", bad_name);
-                return;
-            }
-        } else {
-            kw_str_resp_error(call->out, "ERR Syntax error in HELLO option '%.*s'",
-                              (int)(call->argv[i].len > 64 ? 64 : call->argv[i].len), call->argv[i].data);
-            return;
-        }
+        if (!hello_option(call, &i)) return;
     }
-    if (password && !login(call->session, user, password)) {
-        kw_str_resp_error(call->out, "%s", wrong_password);
-    } else if (!call->session->authenticated) {
+    if (!call->session->authenticated) {
         kw_str_resp_error(call->out, "NOAUTH HELLO must be called with the client already authenticated, otherwise the "
                                      "HELLO AUTH <user> <pass> option can be used to authenticate the client and "
                                      "select the RESP protocol version at the same time");
-    } else {
-        if (name) set_text(&kw_session_rare(call->session)->name, name);
-        call->session->resp3 = version == 3;
-        hello_reply(call);
+        return;
     }
+    bool other = kw_session_resp(call->session) != version;
+    call->session->resp3 = version == 3;
+    if (other) kw_tracking_restart(call->session);
+    hello_reply(call);
 }
 
 void kw_local_reset(struct kw_local_call *call) {
     struct kw_session *session = call->session;
     session->authenticated = !kw_server_limits(session->worker->server)->needs_password;
-    session->no_evict = false;
     kw_transaction_discard(session);
     kw_watch_release(session);
+    kw_tracking_stop(session);
+    kw_monitor_end(session);
     session->reply_off = session->reply_skip_next = false;
     if (session->rare) {
         kw_free(session->rare->name);
         session->rare->name = NULL;
     }
     session->resp3 = false;
+    session->cluster_aware = false;
     kw_str_resp_simple(call->out, "RESET");
+    kw_pubsub_reset(session, call->out);
 }
 
 void kw_local_quit(struct kw_local_call *call) {

@@ -19,6 +19,7 @@
 #include "proxy/local.h"
 #include "proxy/server.h"
 #include "proxy/session.h"
+#include "proxy/topics.h"
 #include "proxy/tour.h"
 #include "proxy/upstream.h"
 #include "proxy/worker.h"
@@ -31,6 +32,8 @@ struct info {
     struct kw_stats stats;
     struct kw_server *server;
     struct kw_topology *topology; /* own reference */
+    bool shows_cluster;
+    bool asked_for_cluster;
 };
 
 static void info_free(void *context) {
@@ -49,7 +52,8 @@ static void visit(struct kw_worker *worker, void *context) {
     for (struct kw_session *s = worker->sessions; s; s = s->next) {
         here.inflight += s->inflight;
         here.parked += s->parked;
-        here.blocked += s->hold;
+        here.blocked += s->hold || s->wait_unpause;
+        here.tracking += s->tracking;
     }
     for (struct kw_node *node = worker->nodes; node; node = node->next) {
         for (struct kw_link *link = node->all; link; link = link->next) {
@@ -71,16 +75,16 @@ static void print_server(struct info *info, struct kw_str *out) {
     kw_str_printf(
         out,
         "# Server\r\nredis_version:%s\r\nredis_git_sha1:00000000\r\nredis_git_dirty:0\r\nredis_build_id:0\r\n"
-        "redis_mode:standalone\r\nos:%s %s %s\r\narch_bits:64\r\nmonotonic_clock:POSIX clock_gettime\r\n"
+        "redis_mode:%s\r\nos:%s %s %s\r\narch_bits:64\r\nmonotonic_clock:POSIX clock_gettime\r\n"
         "multiplexing_api:epoll\r\natomicvar_api:c11-builtin\r\nprocess_id:%d\r\nprocess_supervised:no\r\n"
         "run_id:%s\r\ntcp_port:%u\r\nserver_time_usec:%llu\r\nuptime_in_seconds:%llu\r\nuptime_in_days:%llu\r\n"
         "hz:10\r\nconfigured_hz:10\r\nlru_clock:0\r\nexecutable:%s\r\nconfig_file:%s\r\nkeyway_version:%s\r\n",
         version                                               ? version
         : info->topology && info->topology->server_version[0] ? info->topology->server_version
                                                               : "7.0.15",
-        os.sysname, os.release, os.machine, (int)getpid(), facts.run_id, facts.port,
-        (unsigned long long)kw_clock_wall_us(), (unsigned long long)up_s, (unsigned long long)(up_s / 86400),
-        facts.executable, facts.config_file, KW_VERSION);
+        info->shows_cluster ? "cluster" : "standalone", os.sysname, os.release, os.machine, (int)getpid(), facts.run_id,
+        facts.port, (unsigned long long)kw_clock_wall_us(), (unsigned long long)up_s,
+        (unsigned long long)(up_s / 86400), facts.executable, facts.config_file, KW_VERSION);
 }
 
 static void print_clients(struct info *info, struct kw_str *out) {
@@ -89,8 +93,9 @@ static void print_clients(struct info *info, struct kw_str *out) {
     kw_str_printf(out,
                   "# Clients\r\nconnected_clients:%llu\r\ncluster_connections:0\r\nmaxclients:%lld\r\n"
                   "client_recent_max_input_buffer:0\r\nclient_recent_max_output_buffer:0\r\nblocked_clients:%llu\r\n"
-                  "tracking_clients:0\r\nclients_in_timeout_table:0\r\n",
-                  (unsigned long long)info->stats.clients, facts.maxclients, (unsigned long long)info->stats.blocked);
+                  "tracking_clients:%llu\r\nclients_in_timeout_table:0\r\n",
+                  (unsigned long long)info->stats.clients, facts.maxclients, (unsigned long long)info->stats.blocked,
+                  (unsigned long long)info->stats.tracking);
 }
 
 static void print_memory(struct info *info, struct kw_str *out) {
@@ -112,6 +117,10 @@ static void print_stats(struct info *info, struct kw_str *out) {
                   (unsigned long long)info->stats.connections, (unsigned long long)info->stats.requests,
                   (unsigned long long)info->stats.bytes_in, (unsigned long long)info->stats.bytes_out,
                   (unsigned long long)facts.rejected_connections);
+    struct kw_topics *topics = kw_server_topics(info->server);
+    kw_str_printf(out, "pubsub_channels:%zu\r\npubsub_patterns:%zu\r\npubsubshard_channels:%zu\r\n",
+                  kw_topics_count(topics, KW_TOPIC_CHANNEL), kw_topics_count(topics, KW_TOPIC_PATTERN),
+                  kw_topics_count(topics, KW_TOPIC_SHARD));
     kw_info_print_fields(&info->shards, "stats", out);
 }
 
@@ -150,8 +159,11 @@ static void print_errorstats(struct info *info, struct kw_str *out) {
 }
 
 static void print_cluster(struct info *info, struct kw_str *out) {
-    (void)info;
-    kw_str_append_text(out, "# Cluster\r\ncluster_enabled:0\r\n");
+    kw_str_printf(out, "# Cluster\r\ncluster_enabled:%d\r\n", info->shows_cluster);
+    /* Python's splitlines() ends a line at a form feed as well; nobody else does. See kw_local_asks_for_cluster. */
+    if (info->asked_for_cluster && !info->shows_cluster) {
+        kw_str_append_text(out, "cluster_emulation:auto\fcluster_enabled:1\r\n");
+    }
 }
 
 static void print_keyspace(struct info *info, struct kw_str *out) {
@@ -249,6 +261,8 @@ void kw_local_info(struct kw_local_call *call) {
     struct kw_worker *worker = session->worker;
     struct info *info = kw_calloc(1, sizeof(*info));
     info->server = worker->server;
+    info->shows_cluster = kw_local_shows_cluster(session);
+    info->asked_for_cluster = kw_local_asks_for_cluster(call);
     info->topology = worker->topology ? kw_topology_ref(worker->topology) : NULL;
     kw_info_sections_parse(&info->sections, call->argv + 1, call->argc - 1);
     if (!kw_info_sections_need_shards(&info->sections) || !worker->topology) {

@@ -3,6 +3,8 @@
  * picks a shard by its size. The shards are numbered by the lowest slot that
  * they own, so that a failover does not change their order.
  */
+#include <ctype.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +23,7 @@ enum { SHARD_BITS = 10, SHARDS_MAX = 1 << SHARD_BITS };
 struct scan {
     unsigned shard;
     bool last; /* no shard behind it */
+    bool over; /* there is no such shard: asked only for what is wrong with the arguments */
 };
 
 /* The shard of that number; *more: there are others behind it. NULL: there are fewer. */
@@ -41,14 +44,17 @@ static struct kw_node *nth_shard(struct kw_worker *worker, unsigned wanted, bool
     return wanted < count ? seen[wanted] : NULL;
 }
 
+/* As lenient as the servers: an empty text is 0, signs are taken, white space in front and what does not fit are not.
+ */
 static bool parse_cursor(const struct kw_arg *arg, unsigned long long *out) {
-    char text[24];
-    if (arg->len == 0 || arg->len >= sizeof(text)) return false;
+    char text[64];
+    if (arg->len >= sizeof(text)) return false;
     memcpy(text, arg->data, arg->len);
     text[arg->len] = '\0';
     char *end;
+    errno = 0;
     *out = strtoull(text, &end, 10);
-    return end == text + arg->len && text[0] >= '0' && text[0] <= '9';
+    return !isspace((unsigned char)text[0]) && *end == '\0' && errno != ERANGE;
 }
 
 /* "*2 $n cursor *m keys..." with the node's cursor: the header is replaced, the keys stay where they are. */
@@ -62,6 +68,10 @@ static bool merge_scan(struct kw_worker *worker, struct kw_request *parent) {
     int header = 0;
     if (sscanf(head, "*2\r\n$%*u\r\n%llu\r\n%n", &cursor, &header) != 1 || header == 0 || cursor >> (64 - SHARD_BITS)) {
         kw_request_reply_error(worker, parent, "ERR a node answered SCAN in an unexpected shape");
+        return true;
+    }
+    if (scan->over) {
+        kw_request_reply_text(worker, parent, "*2\r\n$1\r\n0\r\n*0\r\n", 15);
         return true;
     }
     unsigned long long next = cursor << SHARD_BITS | scan->shard;
@@ -88,11 +98,9 @@ void kw_local_scan(struct kw_local_call *call) {
     unsigned shard = (unsigned)(cursor & (SHARDS_MAX - 1));
     bool more;
     struct kw_node *node = nth_shard(worker, shard, &more);
-    if (!node && shard > 0) {
-        /* A cursor from before the cluster shrank: the walk is over. */
-        kw_str_append_text(call->out, "*2\r\n$1\r\n0\r\n*0\r\n");
-        return;
-    }
+    /* A cursor from before the cluster shrank: the walk is over. */
+    bool over = !node;
+    if (over) node = nth_shard(worker, 0, &more);
     char text[24];
     snprintf(text, sizeof(text), "%llu", cursor >> SHARD_BITS);
     struct kw_str frame = {0};
@@ -103,6 +111,7 @@ void kw_local_scan(struct kw_local_call *call) {
     struct scan *scan = kw_calloc(1, sizeof(*scan));
     scan->shard = shard;
     scan->last = !more;
+    scan->over = over;
     struct kw_broadcast_options options = {.merge = merge_scan, .only = node, .context = scan, .free_context = kw_free};
     kw_broadcast(call->session, call->cmd, frame.data, frame.len, &options);
     kw_str_deinit(&frame);
@@ -125,6 +134,8 @@ static bool merge_random(struct kw_worker *worker, struct kw_request *parent) {
             return true;
         }
         kw_outq_consume(reply, worker->pool, (size_t)header);
+        /* Everything there may have expired. */
+        if (head[header] != '$' || head[header + 1] == '-') continue;
         total += size;
         /* Reservoir: the i-th is taken with the chance size / total so far. */
         unsigned long long dice = ((unsigned long long)random() << 31 | (unsigned long long)random());

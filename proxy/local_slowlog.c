@@ -91,6 +91,13 @@ static void start(struct kw_local_call *call, size_t wanted, bool clear,
 
 void kw_local_slowlog_get(struct kw_local_call *call) {
     long long count = DEFAULT_COUNT;
+    if (call->argc > 3) {
+        const struct kw_arg *word = &call->argv[1];
+        kw_str_resp_error(call->out,
+                          "ERR unknown subcommand or wrong number of arguments for '%.*s'. Try SLOWLOG HELP.",
+                          (int)word->len, word->data);
+        return;
+    }
     if (call->argc > 2 && (!kw_arg_int(&call->argv[2], &count) || count < -1)) {
         kw_str_resp_error(call->out, "ERR count should be greater than or equal to -1");
         return;

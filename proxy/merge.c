@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/base.h"
 #include "base/error.h"
 #include "base/resp_reply.h"
 #include "proxy/group.h"
@@ -106,38 +107,36 @@ static bool merge_concat(struct kw_worker *worker, struct kw_request *parent) {
     return true;
 }
 
-/* Arrays of integers, the smallest at each place (SCRIPT EXISTS: there only if everywhere). */
-static bool merge_min(struct kw_worker *worker, struct kw_request *parent) {
-    struct kw_group *group = parent->group;
-    long long count = -1;
-    for (uint32_t i = 0; i < group->part_count; i++) {
-        long long n = take_header(worker, &group->parts[i]->reply, '*');
-        if (n < 0 || (count >= 0 && n != count)) return fail(worker, parent, unexpected);
-        count = n;
+/* LASTSAVE: everything is as safe as where the last save is longest ago. */
+static bool merge_least(struct kw_worker *worker, struct kw_request *parent) {
+    long long least = 0;
+    for (uint32_t i = 0; i < parent->group->part_count; i++) {
+        long long value = take_header(worker, &parent->group->parts[i]->reply, ':');
+        if (value < 0) return fail(worker, parent, unexpected);
+        if (i == 0 || value < least) least = value;
     }
     kw_str_clear(&worker->scratch);
-    kw_str_resp_array(&worker->scratch, (size_t)count);
-    for (long long place = 0; place < count; place++) {
-        long long least = 1;
-        for (uint32_t i = 0; i < group->part_count; i++) {
-            long long value = take_header(worker, &group->parts[i]->reply, ':');
-            if (value < 0) return fail(worker, parent, unexpected);
-            if (value < least) least = value;
-        }
-        kw_str_resp_int(&worker->scratch, least);
-    }
+    kw_str_resp_int(&worker->scratch, least);
     set_text(worker, parent, &worker->scratch);
     return true;
 }
+
+/* Where the policies of the command table do not say it. */
+static const struct {
+    const char *name;
+    kw_merge_fn merge;
+} by_name[] = {
+    {"keys", merge_concat},
+    {"lastsave", merge_least},
+    {"latency|reset", merge_sum},
+};
 
 kw_merge_fn kw_merge_for(const struct kw_command *cmd, enum kw_serve serve) {
     if (serve == KW_SERVE_SPLIT_GET) return merge_values;
     if (serve == KW_SERVE_SPLIT_SUM) return merge_sum;
     if (serve == KW_SERVE_SPLIT_SET) return merge_first;
-    switch (cmd->response_policy) {
-    case KW_RESP_AGG_SUM: return merge_sum;
-    case KW_RESP_AGG_LOGICAL_AND: return merge_min;
-    case KW_RESP_DEFAULT: return strcmp(cmd->name, "keys") == 0 ? merge_concat : merge_first;
-    default: return merge_first;
+    for (size_t i = 0; i < KW_ARRAY_LEN(by_name); i++) {
+        if (strcmp(cmd->name, by_name[i].name) == 0) return by_name[i].merge;
     }
+    return cmd->response_policy == KW_RESP_AGG_SUM ? merge_sum : merge_first;
 }

@@ -24,6 +24,14 @@ static void new_generation(struct kw_worker *worker) {
     }
     worker->pass_barrier = false;
     worker->pass_seen = NULL;
+    worker->pass_group = NULL;
+}
+
+/* Parts of one command for all shards stand next to each other: what is before the first is before all of them. */
+static void note_group(struct kw_worker *worker, const struct kw_request *req) {
+    if (!(req->flags & KW_REQF_ANY_SLOT) || (req->parent && worker->pass_group == req->parent)) return;
+    worker->pass_group = req->parent;
+    worker->pass_group_free = worker->pass_seen == NULL;
 }
 
 void kw_order_mark_later(struct kw_session *session) {
@@ -44,6 +52,7 @@ void kw_order_begin(struct kw_worker *worker) {
 }
 
 void kw_order_note_inflight(struct kw_worker *worker, const struct kw_request *req) {
+    note_group(worker, req);
     if (req->flags & (KW_REQF_ANY_SLOT | KW_REQF_EXCLUSIVE)) worker->pass_barrier = true;
     worker->pass_seen = req;
     if (req->slot < 0) return;
@@ -64,6 +73,7 @@ void kw_order_note_inflight(struct kw_worker *worker, const struct kw_request *r
 }
 
 void kw_order_note_waiting(struct kw_worker *worker, const struct kw_request *req) {
+    note_group(worker, req);
     if (req->flags & (KW_REQF_ANY_SLOT | KW_REQF_EXCLUSIVE)) worker->pass_barrier = true;
     worker->pass_seen = req;
     if (req->slot < 0) return;
@@ -74,8 +84,8 @@ void kw_order_note_waiting(struct kw_worker *worker, const struct kw_request *re
 bool kw_order_may_send(struct kw_worker *worker, const struct kw_request *req, struct kw_link **prefer) {
     *prefer = NULL;
     if (req->flags & KW_REQF_ANY_SLOT) {
-        /* Only other parts of the same command may be before it. */
-        return !worker->pass_seen || (req->parent && worker->pass_seen->parent == req->parent);
+        note_group(worker, req);
+        return worker->pass_group_free;
     }
     if (worker->pass_barrier) return false;
     if (req->flags & KW_REQF_EXCLUSIVE) return !worker->pass_seen;

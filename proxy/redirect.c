@@ -10,10 +10,9 @@
 #include <string.h>
 
 #include "base/base.h"
-#include "base/resp_request.h"
 #include "proxy/dispatch.h"
 #include "proxy/link.h"
-#include "proxy/scripts.h"
+#include "proxy/script_load.h"
 #include "proxy/server.h"
 #include "proxy/session.h"
 #include "proxy/stream.h"
@@ -22,7 +21,7 @@
 
 enum action { ACT_MOVED, ACT_ASK, ACT_WAIT_OPEN, ACT_WAIT, ACT_NOT_OURS, ACT_LOAD_SCRIPT };
 
-enum { LOADS_MAX = 8, ARGS_FOR_SHA = 2 };
+enum { LOADS_MAX = 8 };
 
 struct refusal {
     const char *begins;
@@ -99,8 +98,10 @@ static bool refused(struct kw_link *link, struct kw_request *req, const struct r
         if (!valid) return false;
         if (!node) delay_ms = 5;
     }
-    /* ASKING is for one command: a transaction, and what it watches, waits until its slot has moved. */
-    bool ask = row->action == ACT_ASK && node && !req->skip_total && !(req->flags & KW_REQF_WATCH);
+    /* ASKING is for the next command only: what comes with others (a transaction, WATCH) waits until its slot has
+     * moved. */
+    bool alone = !req->skip_total && !(req->flags & (KW_REQF_WATCH | KW_REQF_CACHING_YES | KW_REQF_CACHING_NO));
+    bool ask = row->action == ACT_ASK && node && alone;
     if (row->action == ACT_ASK && !ask) delay_ms = 5;
     retarget(req, ask ? node : NULL, ask);
     if (row->action == ACT_MOVED && node && req->slot >= 0) {
@@ -116,42 +117,15 @@ static bool refused(struct kw_link *link, struct kw_request *req, const struct r
     return true;
 }
 
-/* The second argument of the request (EVALSHA's digest), in its kept bytes. */
-static bool digest_of(const struct kw_request *req, const char **sha1, size_t *len) {
-    static const struct kw_request_limits any = {INT64_MAX, INT32_MAX, INT64_MAX, SIZE_MAX};
-    if (!req->frame.chunk || req->frame.rest.bytes) return false;
-    struct kw_request_parse parse;
-    kw_request_parse_init(&parse);
-    const char *base = req->frame.chunk->data + req->frame.off;
-    bool found =
-        kw_request_parse(&parse, &any, base, req->frame.len) == KW_REQUEST_COMPLETE && parse.argc >= ARGS_FOR_SHA;
-    if (found) {
-        *sha1 = base + parse.args[1].off;
-        *len = parse.args[1].len;
-    }
-    kw_request_parse_deinit(&parse);
-    return found;
-}
-
 /* The node gets the script, and the request is sent to it again. False: we do not know the script either. */
 static bool load_script(struct kw_link *link, struct kw_request *req) {
     const char *sha1;
     size_t len;
-    if (req->attempts >= LOADS_MAX || strncmp(req->cmd->name, "evalsha", 7) != 0 || !digest_of(req, &sha1, &len)) {
+    if (req->attempts >= LOADS_MAX || strncmp(req->cmd->name, "evalsha", 7) != 0 ||
+        !kw_script_digest(req, &sha1, &len)) {
         return false;
     }
-    struct kw_str text = {0}, load = {0};
-    bool known = kw_scripts_find(kw_server_scripts(link->worker->server), sha1, len, &text);
-    if (known) {
-        kw_str_resp_array(&load, 3);
-        kw_str_resp_text(&load, "SCRIPT");
-        kw_str_resp_text(&load, "LOAD");
-        kw_str_resp_bulk(&load, text.data ? text.data : "", text.len);
-        known = kw_link_send_internal(link, load.data, load.len, 0, NULL) == 0;
-    }
-    kw_str_deinit(&text);
-    kw_str_deinit(&load);
-    if (!known) return false;
+    if (!kw_script_send(link, sha1, len)) return false;
     req->attempts++;
     kw_dispatch_park(req, 0);
     return true;

@@ -15,6 +15,7 @@
 #include "proxy/session.h"
 #include "proxy/slowlog.h"
 #include "proxy/stats.h"
+#include "proxy/tracking.h"
 #include "proxy/worker.h"
 
 enum { FREE_REQUESTS_MAX = 16384, STREAM_OUT_FROM = 64 * 1024 };
@@ -104,6 +105,10 @@ void kw_request_enqueue(struct kw_session *session, struct kw_request *req) {
     req->session = session;
     if (KW_UNLIKELY(session->reply_off || session->reply_skip)) req->flags |= KW_REQF_SILENT;
     if (KW_UNLIKELY(session->resp3)) req->flags |= KW_REQF_RESP3;
+    if (KW_UNLIKELY(session->tracking)) {
+        static const uint32_t caching_flags[] = {0, KW_REQF_CACHING_YES, KW_REQF_CACHING_NO};
+        req->flags |= caching_flags[kw_tracking_caching_now(session)];
+    }
     if (session->queue_tail) {
         session->queue_tail->queue_next = req;
     } else {

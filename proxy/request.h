@@ -57,8 +57,12 @@ enum kw_request_flag {
     KW_REQF_QUEUE_ERROR = 1 << 15, /* a node refused a queued command: `reply` holds its words */
     KW_REQF_RESP3 = 1 << 16,       /* the node is to answer in RESP3 */
     KW_REQF_CLIENT_ID = 1 << 19,   /* internal: answers what the link's connection is called at its node */
-    KW_REQF_WATCH = 1 << 17,       /* WATCH: its link stays the session's */
-    KW_REQF_PUBLISH = 1 << 18,     /* its reply counts receivers: see publish.h */
+    KW_REQF_READY = 1 << 20,       /* internal: its answer is told to the link's owner */
+    KW_REQF_CACHING_YES = 1 << 21, /* CLIENT CACHING goes in front of it */
+    KW_REQF_CACHING_NO = 1 << 22,
+    KW_REQF_EVALSHA = 1 << 23, /* it calls scripts by digest */
+    KW_REQF_WATCH = 1 << 17,   /* WATCH: its link stays the session's */
+    KW_REQF_PUBLISH = 1 << 18, /* its reply counts receivers: see publish.h */
 };
 
 /* The bytes of a command: one contiguous piece, or a queue when large payloads are among them. */

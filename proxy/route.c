@@ -6,6 +6,7 @@
 #include "proxy/server.h"
 #include "proxy/session.h"
 #include "proxy/settings.h"
+#include "proxy/tracking.h"
 #include "proxy/upstream.h"
 #include "proxy/worker.h"
 
@@ -64,6 +65,9 @@ static struct kw_link *read_link(struct kw_worker *worker, struct kw_node *prima
 struct kw_link *kw_route_link(struct kw_worker *worker, const struct kw_request *req, struct kw_link *prefer) {
     struct kw_node *node = kw_route_node(worker, req);
     if (KW_UNLIKELY(!node)) return NULL;
+    if (KW_UNLIKELY(req->session->tracking)) {
+        return prefer && prefer->node == node && !prefer->closing ? prefer : kw_tracking_link(req->session, node);
+    }
     if (prefer) return prefer->node == node && !prefer->closing ? prefer : shared_link(node, req);
     if (KW_UNLIKELY(kw_server_limits(worker->server)->read_from != KW_READ_PRIMARY) && !req->target &&
         (req->flags & KW_REQF_READONLY) && req->slot >= 0) {

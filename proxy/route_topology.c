@@ -7,7 +7,9 @@
 #include "base/alloc.h"
 #include "base/base.h"
 #include "proxy/dispatch.h"
+#include "proxy/pubsub.h"
 #include "proxy/server.h"
+#include "proxy/tracking.h"
 #include "proxy/upstream.h"
 #include "proxy/worker.h"
 
@@ -57,14 +59,23 @@ void kw_dispatch_topology(struct kw_worker *worker, struct kw_topology *topology
     struct kw_node **by_index = kw_calloc(topology->node_count ? topology->node_count : 1, sizeof(*by_index));
     mark_nodes(worker, topology, by_index);
     mark_replicas(topology, by_index);
+    bool moved = false;
     for (unsigned slot = 0; slot < KW_SLOT_COUNT; slot++) {
         int at = topology->owner[slot];
-        worker->owner[slot] = at >= 0 ? by_index[at] : NULL;
+        struct kw_node *owner = at >= 0 ? by_index[at] : NULL;
+        moved |= worker->owner[slot] && worker->owner[slot] != owner;
+        worker->owner[slot] = owner;
+    }
+    if (moved) kw_tracking_flush_all(worker);
+    worker->home_slot = -1;
+    for (int slot = 0; slot < KW_SLOT_COUNT && worker->home_slot < 0; slot++) {
+        if (worker->owner[slot]) worker->home_slot = slot;
     }
     memcpy(worker->open_slots, topology->open_slots, sizeof(worker->open_slots));
     refresh_any_open(worker);
     worker->route_seq++;
     kw_free(by_index);
+    kw_pubsub_topology(worker->pubsub);
     kw_node_sweep(worker);
     kw_dispatch_run_passes(worker, KW_RUN_ALL);
 }
@@ -72,6 +83,7 @@ void kw_dispatch_topology(struct kw_worker *worker, struct kw_topology *topology
 void kw_dispatch_slot_moved(struct kw_worker *worker, unsigned slot, struct kw_node *node) {
     if (worker->owner[slot] == node) return;
     worker->owner[slot] = node;
+    kw_tracking_flush_all(worker);
     worker->route_seq++;
 }
 

@@ -5,6 +5,7 @@
 #include "proxy/scripts.h"
 
 #include <ctype.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <strings.h>
 #include <uv.h>
@@ -30,7 +31,12 @@ struct kw_scripts {
     struct script *buckets[BUCKETS]; /* own */
     uint64_t recent[RECENT];         /* hashes of texts that are in */
     size_t bytes;
+    _Atomic uint64_t generation;
 };
+
+uint64_t kw_scripts_generation(const struct kw_scripts *scripts) {
+    return atomic_load_explicit(&scripts->generation, memory_order_relaxed);
+}
 
 static uint64_t hash(const char *text, size_t len) {
     uint64_t h = 0xcbf29ce484222325ULL ^ len; /* FNV-1a */
@@ -63,6 +69,7 @@ static void clear(struct kw_scripts *scripts) {
 void kw_scripts_clear(struct kw_scripts *scripts) {
     uv_mutex_lock(&scripts->lock);
     clear(scripts);
+    atomic_fetch_add_explicit(&scripts->generation, 1, memory_order_relaxed);
     uv_mutex_unlock(&scripts->lock);
 }
 

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/str.h"
 
@@ -21,6 +22,9 @@ void kw_scripts_remember(struct kw_scripts *scripts, const char *text, size_t le
 
 /* Appends the text of that name (40 hexadecimal digits, any case) to `out`; false when it is not known. Any thread. */
 bool kw_scripts_find(struct kw_scripts *scripts, const char *sha1, size_t len, struct kw_str *out);
+
+/* Grows with each clearing. Any thread. */
+uint64_t kw_scripts_generation(const struct kw_scripts *scripts);
 
 /* After SCRIPT FLUSH. Any thread. */
 void kw_scripts_clear(struct kw_scripts *scripts);

@@ -22,8 +22,11 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "cluster/discovery.h"
+#include "proxy/alert.h"
 #include "proxy/listener.h"
+#include "proxy/pause.h"
 #include "proxy/scripts.h"
+#include "proxy/topics.h"
 #include "proxy/worker.h"
 
 enum { OPEN_LATE_MS = 500 };
@@ -47,7 +50,9 @@ struct kw_server {
     _Atomic long long maxclients;
     struct kw_topology *topology; /* own reference */
     struct kw_scripts *scripts;   /* own */
-    uv_timer_t open_late;         /* clients wait for the first topology, but not for ever */
+    struct kw_alert alert;
+    struct kw_topics *topics; /* own */
+    uv_timer_t open_late;     /* clients wait for the first topology, but not for ever */
     char address[80];
     char run_id[41];
     char executable[512];
@@ -78,6 +83,14 @@ struct kw_worker *kw_server_worker(struct kw_server *server, unsigned index) {
 
 struct kw_scripts *kw_server_scripts(struct kw_server *server) {
     return server->scripts;
+}
+
+struct kw_topics *kw_server_topics(struct kw_server *server) {
+    return server->topics;
+}
+
+struct kw_alert *kw_server_alert(struct kw_server *server) {
+    return &server->alert;
 }
 
 struct kw_config *kw_server_config(struct kw_server *server) {
@@ -160,6 +173,9 @@ static void on_topology(void *ctx, struct kw_topology *topology) {
     kw_topology_unref(server->topology);
     server->topology = kw_topology_ref(topology);
     kw_command_show_valkey(strcmp(topology->server_name, "valkey") == 0);
+    /* Redis 7.0 and what is older; an unknown version may be anything. */
+    const char *version = topology->server_version;
+    kw_command_accept_newer(strcmp(topology->server_name, "redis") != 0 || strtod(version, NULL) > 7.05);
     for (unsigned i = 0; i < server->worker_count; i++) kw_worker_post_topology(&server->workers[i], topology);
     uv_timer_stop(&server->open_late);
     kw_listener_start(server->listener);
@@ -318,6 +334,8 @@ int kw_server_run(struct kw_config *cfg, struct kw_settings *settings) {
     server->cfg = cfg;
     server->settings = settings;
     server->scripts = kw_scripts_new();
+    kw_pause_init(&server->alert);
+    server->topics = kw_topics_new();
     atomic_init(&server->next_client_id, 1);
     uv_loop_init(&server->loop);
     uv_mutex_init(&server->mailbox_lock);
@@ -347,6 +365,8 @@ int kw_server_run(struct kw_config *cfg, struct kw_settings *settings) {
     kw_topology_unref(server->topology);
     kw_listener_free(server->listener);
     kw_scripts_free(server->scripts);
+    kw_pause_deinit(&server->alert);
+    kw_topics_free(server->topics);
     kw_limits_free(atomic_load(&server->limits));
     kw_free(server->workers);
     uv_mutex_destroy(&server->mailbox_lock);

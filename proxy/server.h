@@ -16,6 +16,8 @@ struct kw_server;
 struct kw_worker;
 struct kw_message;
 struct kw_scripts;
+struct kw_alert;
+struct kw_topics;
 
 /*
  * Runs until SIGTERM or SIGINT and a drain; returns the process's exit code.
@@ -50,6 +52,11 @@ void kw_server_facts(const struct kw_server *server, struct kw_server_facts *fac
 void kw_server_post(struct kw_server *server, struct kw_message *message);
 /* The texts of scripts seen. Any thread. */
 struct kw_scripts *kw_server_scripts(struct kw_server *server);
+/* Who subscribes to what. Any thread. */
+struct kw_topics *kw_server_topics(struct kw_server *server);
+
+/* What every command is checked for; see alert.h. Any thread. */
+struct kw_alert *kw_server_alert(struct kw_server *server);
 
 /* Main thread. */
 struct kw_config *kw_server_config(struct kw_server *server);

@@ -17,9 +17,12 @@
 #include "proxy/group.h"
 #include "proxy/intake.h"
 #include "proxy/link.h"
+#include "proxy/monitor.h"
+#include "proxy/pubsub.h"
 #include "proxy/request.h"
 #include "proxy/server.h"
 #include "proxy/stream.h"
+#include "proxy/tracking.h"
 #include "proxy/transaction.h"
 #include "proxy/upstream.h"
 #include "proxy/watch.h"
@@ -32,6 +35,7 @@ enum {
     OUT_HIGH = 1024 * 1024, /* unread replies: take no more requests */
     STALL_LOW = 512 * 1024,
     STALL_S = 1,
+    UNPAUSE_READ_MAX = 64 * 1024,
 };
 
 static void rare_free(struct kw_session *session) {
@@ -74,8 +78,13 @@ static void release_request(struct kw_worker *worker, struct kw_request *req) {
     }
     if (req->group) {
         for (uint32_t i = 0; i < req->group->part_count; i++) {
-            if (req->group->parts[i]) release_part(worker, req->group->parts[i]);
+            struct kw_request *part = req->group->parts[i];
             req->group->parts[i] = NULL;
+            if (!part) continue;
+            bool alone = part->flags & KW_REQF_EXCLUSIVE && part->state == KW_REQ_INFLIGHT;
+            struct kw_link *link = alone ? part->link : NULL;
+            release_part(worker, part);
+            if (link) kw_link_close_later(link);
         }
         kw_request_free(worker, req);
         return;
@@ -111,6 +120,7 @@ void kw_session_close(struct kw_session *session) {
     session->closing = true;
     struct kw_worker *worker = session->worker;
     leave_lists(session);
+    kw_monitor_end(session);
     kw_dispatch_drop_session(session);
     struct kw_request *req = session->queue_head;
     session->queue_head = session->queue_tail = NULL;
@@ -123,6 +133,9 @@ void kw_session_close(struct kw_session *session) {
         req = next;
     }
     kw_watch_release(session);
+    kw_pubsub_leave(session);
+    kw_tracking_stop(session);
+    if (worker->target_count) kw_tracking_leave_target(session);
     if (session->stalls_link) worker->recheck_paused = true;
     uv_read_stop((uv_stream_t *)&session->tcp);
     /* The handle is closed at the end of the turn: callers may still look at the session. */
@@ -167,13 +180,19 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
 
 static void client_ended(struct kw_session *session, ssize_t status) {
     /* A client may close its sending side behind a pipeline: what is on its way is still answered. */
-    if (status == UV_EOF && !session->hold && (session->inflight > 0 || kw_intake_waiting(session))) {
+    bool waiting = kw_intake_waiting(session) && !session->wait_unpause;
+    if (status == UV_EOF && !session->hold && (session->inflight > 0 || waiting)) {
         session->ended = true;
         uv_read_stop((uv_stream_t *)&session->tcp);
         session->paused = true;
         return;
     }
     kw_session_close(session);
+}
+
+/* During CLIENT PAUSE a little more is read, to see clients that leave. */
+static bool reads_on(const struct kw_session *session) {
+    return session->wait_unpause && kw_intake_bytes_held(session) < UNPAUSE_READ_MAX;
 }
 
 static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf) {
@@ -188,7 +207,8 @@ static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf) {
     session->last_s = (uint32_t)(kw_worker_now_us(worker) / 1000000);
     worker->stats.bytes_in += (uint64_t)nread;
     kw_intake_bytes(session, worker->rbuf, 0, (size_t)nread);
-    if (!session->closing && !session->paused && kw_session_full(session) && kw_intake_waiting(session)) {
+    if (!session->closing && !session->paused && kw_session_full(session) && kw_intake_waiting(session) &&
+        !reads_on(session)) {
         session->paused = true;
         uv_read_stop((uv_stream_t *)&session->tcp);
     }
@@ -290,20 +310,39 @@ void kw_session_flush_all(struct kw_worker *worker) {
     }
 }
 
-static void check_output_limit(struct kw_session *session, uint32_t now_s) {
+static const struct kw_output_limit *output_limit(const struct kw_session *session) {
     const struct kw_limits *limits = kw_server_limits(session->worker->server);
-    size_t bytes = kw_session_output_bytes(session) + session->held_bytes;
+    return &limits->output[session->subscribed ? KW_OUTPUT_PUBSUB : KW_OUTPUT_NORMAL];
+}
+
+static size_t unread_bytes(const struct kw_session *session) {
+    return kw_session_output_bytes(session) + session->held_bytes + (session->rare ? session->rare->pushes.bytes : 0);
+}
+
+bool kw_session_over_limit(const struct kw_session *session) {
+    const struct kw_output_limit *limit = output_limit(session);
+    if (!limit->hard || unread_bytes(session) <= limit->hard) return false;
+    static struct kw_log_limit often;
+    kw_log_limited(&often, KW_LOG_WARNING, "client id=%llu closed for overcoming of output buffer limits (%zu bytes)",
+                   (unsigned long long)session->id, unread_bytes(session));
+    session->worker->stats.output_limit_closed++;
+    return true;
+}
+
+static void check_output_limit(struct kw_session *session, uint32_t now_s) {
+    const struct kw_output_limit *limits = output_limit(session);
+    size_t bytes = unread_bytes(session);
     /* What waits at a node because this client does not read is owed to it as well. */
     if (session->stalls_link && now_s - session->wrote_s > STALL_S)
         bytes += (size_t)session->inflight * session->reply_avg;
-    bool over_hard = limits->output_hard && bytes > limits->output_hard;
-    bool over_soft = limits->output_soft && bytes > limits->output_soft;
+    bool over_hard = limits->hard && bytes > limits->hard;
+    bool over_soft = limits->soft && bytes > limits->soft;
     if (!over_soft) {
         session->over_soft_s = 0;
     } else if (!session->over_soft_s) {
         session->over_soft_s = now_s;
     }
-    if (over_hard || (over_soft && now_s - session->over_soft_s >= limits->output_soft_s)) {
+    if (over_hard || (over_soft && now_s - session->over_soft_s >= limits->soft_s)) {
         static struct kw_log_limit limit;
         kw_log_limited(&limit, KW_LOG_WARNING,
                        "client id=%llu closed for overcoming of output buffer limits (%zu bytes)",
@@ -324,23 +363,33 @@ void kw_session_tick(struct kw_session *session) {
     }
 }
 
-void kw_session_peer(const struct kw_session *session, char *out, size_t len) {
-    struct sockaddr_storage addr;
-    int size = sizeof(addr);
+static void print_address(const struct sockaddr_storage *addr, char *out, size_t len) {
     char host[INET6_ADDRSTRLEN] = "?";
     unsigned port = 0;
-    if (uv_tcp_getpeername(&session->tcp, (struct sockaddr *)&addr, &size) == 0) {
-        if (addr.ss_family == AF_INET6) {
-            struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&addr;
-            inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
-            port = ntohs(in6->sin6_port);
-        } else {
-            struct sockaddr_in *in = (struct sockaddr_in *)&addr;
-            inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
-            port = ntohs(in->sin_port);
-        }
+    if (addr->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)addr;
+        inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
+        port = ntohs(in6->sin6_port);
+    } else if (addr->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)addr;
+        inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
+        port = ntohs(in->sin_port);
     }
     snprintf(out, len, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
+}
+
+void kw_session_peer(const struct kw_session *session, char *out, size_t len) {
+    struct sockaddr_storage addr = {0};
+    int size = sizeof(addr);
+    if (uv_tcp_getpeername(&session->tcp, (struct sockaddr *)&addr, &size)) addr.ss_family = AF_UNSPEC;
+    print_address(&addr, out, len);
+}
+
+void kw_session_local(const struct kw_session *session, char *out, size_t len) {
+    struct sockaddr_storage addr = {0};
+    int size = sizeof(addr);
+    if (uv_tcp_getsockname(&session->tcp, (struct sockaddr *)&addr, &size)) addr.ss_family = AF_UNSPEC;
+    print_address(&addr, out, len);
 }
 
 struct kw_session_rare *kw_session_rare(struct kw_session *session) {
@@ -357,31 +406,11 @@ static bool in_reply(const struct kw_session *session) {
     return head && head->flags & KW_REQF_REPLYING;
 }
 
-void kw_session_push(struct kw_session *session, struct kw_outq *frame) {
-    struct kw_outq *to = in_reply(session) ? &kw_session_rare(session)->pushes : &session->out;
-    kw_outq_splice(to, frame);
+struct kw_outq *kw_session_push_queue(struct kw_session *session) {
     kw_session_mark_dirty(session);
+    return in_reply(session) ? &kw_session_rare(session)->pushes : &session->out;
 }
 
-void kw_session_describe(const struct kw_session *session, struct kw_str *out) {
-    char peer[80];
-    kw_session_peer(session, peer, sizeof(peer));
-    uint32_t now_s = (uint32_t)(kw_worker_now_us(session->worker) / 1000000);
-    const struct kw_session_rare *who = session->rare;
-    const struct kw_command *last = session->last_command ? kw_command_by_id(session->last_command - 1U) : NULL;
-    kw_str_printf(out,
-                  "id=%llu addr=%s laddr=%s fd=%d name=%s age=%u idle=%u flags=%s db=0 sub=0 psub=0 ssub=0 multi=%d "
-                  "qbuf=%zu qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=%zu tot-mem=%zu events=r "
-                  "cmd=%s user=default redir=-1 resp=2 lib-name=%s lib-ver=%s inflight=%u worker=%u\n",
-                  (unsigned long long)session->id, peer, kw_server_address(session->worker->server),
-                  session->tcp.io_watcher.fd, who && who->name ? who->name : "", now_s - session->created_s,
-                  now_s - session->last_s,
-                  session->hold          ? "b"
-                  : session->transaction ? "x"
-                                         : "N",
-                  kw_transaction_length(session), kw_intake_bytes_held(session),
-                  kw_session_output_bytes(session) + session->held_bytes,
-                  sizeof(*session) + kw_session_output_bytes(session) + session->held_bytes, last ? last->name : "NULL",
-                  who && who->lib_name ? who->lib_name : "", who && who->lib_version ? who->lib_version : "",
-                  session->inflight, session->worker->index);
+void kw_session_push(struct kw_session *session, struct kw_outq *frame) {
+    kw_outq_splice(kw_session_push_queue(session), frame);
 }

@@ -18,15 +18,16 @@ struct kw_str;
 
 /* What few clients have: a name, something watched, subscriptions. Allocated when the first of these comes. */
 struct kw_session_rare {
-    char *name;                 /* own */
-    char *lib_name;             /* own */
-    char *lib_version;          /* own */
-    struct kw_link *watch_link; /* borrowed for as long as something is watched there; see watch.h */
-    int watch_slot;             /* of what is watched; -1: nothing */
-    bool watch_lost;            /* the node that watched is gone */
-    struct kw_subscriber *sub;  /* own; see pubsub.h */
-    struct kw_tracker *tracker; /* own; see tracking.h */
-    struct kw_outq pushes;      /* wait for the end of the reply that is leaving */
+    char *name;                      /* own */
+    char *lib_name;                  /* own */
+    char *lib_version;               /* own */
+    struct kw_link *watch_link;      /* borrowed for as long as something is watched there; see watch.h */
+    int watch_slot;                  /* of what is watched; -1: nothing */
+    bool watch_lost;                 /* the node that watched is gone */
+    struct kw_subscriber *sub;       /* own; see pubsub.h */
+    struct kw_tracker *tracker;      /* own; see tracking.h */
+    struct kw_session *monitor_next; /* of the worker's list; see monitor.h */
+    struct kw_outq pushes;           /* wait for the end of the reply that is leaving */
 };
 
 struct kw_session {
@@ -63,10 +64,12 @@ struct kw_session {
     bool hold : 1;         /* an exclusive request runs: no new ones */
     bool wait_idle : 1;    /* the next command waits until everything before it has been answered */
     bool wait_unpause : 1; /* it waits for the end of CLIENT PAUSE */
+    bool queued_write : 1; /* the transaction has a command that may write */
     bool resp3 : 1;
     bool subscribed : 1; /* to a channel or a pattern */
     bool monitor : 1;
     bool tracking : 1;
+    bool cluster_aware : 1; /* has asked for the cluster: see local_cluster.c */
     bool closing : 1;
     bool close_after_reply : 1;
     bool ended : 1; /* the client has sent all it will */
@@ -101,13 +104,17 @@ void kw_session_resume(struct kw_session *session);
 /* Limits, timeouts; called about ten times a second. */
 void kw_session_tick(struct kw_session *session);
 
-/* One line of CLIENT LIST. */
-void kw_session_describe(const struct kw_session *session, struct kw_str *out);
+/* The client's address and the one that it has connected to, as ip:port. */
 void kw_session_peer(const struct kw_session *session, char *out, size_t len);
+void kw_session_local(const struct kw_session *session, char *out, size_t len);
 struct kw_session_rare *kw_session_rare(struct kw_session *session);
 
 /* Sends what the client has not asked for, between two replies. The bytes of `frame` are moved. */
 void kw_session_push(struct kw_session *session, struct kw_outq *frame);
+/* The same for a caller who writes the frame himself, whole, to the end of this queue. */
+struct kw_outq *kw_session_push_queue(struct kw_session *session);
+/* More is unread than the hard limit of its class allows: it is to be closed. */
+bool kw_session_over_limit(const struct kw_session *session);
 /* 2 or 3. */
 static inline int kw_session_resp(const struct kw_session *session) {
     return session->resp3 ? 3 : 2;

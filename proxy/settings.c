@@ -13,6 +13,7 @@
 #include "proxy/server.h"
 
 static const char *const read_from_names[] = {"primary", "prefer-replica", "replica", "nearest", NULL};
+static const char *const cluster_emulation_names[] = {"auto", "yes", "no", NULL};
 static const char *const loglevel_names[] = {"debug", "verbose", "notice", "warning", NULL};
 static const char *const client_classes[] = {"normal", "replica", "pubsub", NULL};
 
@@ -59,6 +60,8 @@ const struct kw_config_row kw_settings_rows[] = {
     TEXT("cluster-nodes", KW_CONFIG_LIST, cluster_nodes, 0, "127.0.0.1:7000", "Nodes to learn the cluster from, host:port; one that answers is enough", valid_nodes, NULL),
     TEXT("cluster-username", KW_CONFIG_STRING, cluster_username, KW_CONFIG_MUTABLE, "", "User towards the nodes; empty is the default user", NULL, apply_limits),
     TEXT("cluster-password", KW_CONFIG_SECRET, cluster_password, KW_CONFIG_MUTABLE, "", "Password towards the nodes; empty is none", NULL, apply_limits),
+    ENUM("cluster-emulation", cluster_emulation, "auto", cluster_emulation_names, "Who is told that the proxies are a cluster: auto, clients that ask (CLUSTER, READONLY, ASKING); yes, everybody (INFO says cluster_enabled:1); no, nobody", apply_limits),
+    TEXT("cluster-announce-proxies", KW_CONFIG_LIST, cluster_announce_proxies, KW_CONFIG_MUTABLE, "", "The proxies, host:port, as cluster clients reach them; they share the slots evenly; the same list in the same order at each; empty is this one alone, under the address by which the client came", valid_nodes, apply_limits),
     INT("request-timeout", request_timeout_ms, KW_CONFIG_MUTABLE, "5000", 10, 3600000, "milliseconds", "How long a request may take, redirects and waiting for a failover included", apply_limits),
     INT("connect-timeout", connect_timeout_ms, KW_CONFIG_MUTABLE, "1000", 10, 60000, "milliseconds", "How long connecting to a node may take", apply_limits),
     INT("topology-refresh", topology_refresh_ms, 0, "1000", 50, 60000, "milliseconds", "How often the nodes are asked who serves what, when nothing happens", NULL),
@@ -81,10 +84,14 @@ const size_t kw_settings_row_count = KW_ARRAY_LEN(kw_settings_rows);
 
 static int take_output_limit(void *ctx, const struct kw_arg *words, size_t count) {
     struct kw_limits *limits = ctx;
-    if (count < 4 || strcasecmp(words[0].data, "normal") != 0) return 0;
-    limits->output_hard = strtoull(words[1].data, NULL, 10);
-    limits->output_soft = strtoull(words[2].data, NULL, 10);
-    limits->output_soft_s = (uint32_t)strtoul(words[3].data, NULL, 10);
+    for (int class = 0; count >= 4 && class < KW_OUTPUT_CLASSES; class ++) {
+        if (strcasecmp(words[0].data, client_classes[class]) != 0) continue;
+        limits->output[class] = (struct kw_output_limit){
+            .hard = strtoull(words[1].data, NULL, 10),
+            .soft = strtoull(words[2].data, NULL, 10),
+            .soft_s = (uint32_t)strtoul(words[3].data, NULL, 10),
+        };
+    }
     return 0;
 }
 
@@ -100,6 +107,7 @@ struct kw_limits *kw_limits_new(const struct kw_settings *settings) {
         .tcp_keepalive_s = (unsigned)settings->tcp_keepalive_s,
         .node_links = (unsigned)settings->node_links,
         .read_from = settings->read_from,
+        .cluster_emulation = settings->cluster_emulation,
         .needs_password = settings->requirepass[0] != '\0',
         .slowlog_slower_us = settings->slowlog_slower_us,
         .slowlog_max_len = (size_t)settings->slowlog_max_len,
@@ -108,6 +116,8 @@ struct kw_limits *kw_limits_new(const struct kw_settings *settings) {
         .cluster_password = kw_strdup(settings->cluster_password),
     };
     kw_config_table_each(settings->output_limits, take_output_limit, limits);
+    int err = kw_proxies_parse(&limits->proxies, settings->cluster_announce_proxies);
+    KW_ASSERT(err == 0); /* each word was judged when it was set */
     return limits;
 }
 
@@ -117,6 +127,7 @@ void kw_limits_free(struct kw_limits *limits) {
         kw_free(limits->password);
         kw_free(limits->cluster_username);
         kw_free(limits->cluster_password);
+        kw_proxies_deinit(&limits->proxies);
         kw_free(limits);
         limits = older;
     }

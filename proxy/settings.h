@@ -12,7 +12,10 @@
 #include <stdint.h>
 
 #include "base/config.h"
+#include "cluster/proxies.h"
 
+/* Who is told that the proxies are the nodes of a cluster. */
+enum { KW_CLUSTER_AUTO, KW_CLUSTER_YES, KW_CLUSTER_NO };
 enum { KW_READ_PRIMARY, KW_READ_PREFER_REPLICA, KW_READ_REPLICA, KW_READ_NEAREST };
 
 struct kw_settings {
@@ -26,6 +29,8 @@ struct kw_settings {
     char *cluster_nodes;
     char *cluster_username;
     char *cluster_password;
+    int cluster_emulation;
+    char *cluster_announce_proxies;
     long long request_timeout_ms;
     long long connect_timeout_ms;
     long long topology_refresh_ms;
@@ -44,6 +49,14 @@ struct kw_settings {
     char *pidfile;
 };
 
+/* How much a client may leave unread, by what it is. */
+enum kw_output_class { KW_OUTPUT_NORMAL, KW_OUTPUT_REPLICA, KW_OUTPUT_PUBSUB, KW_OUTPUT_CLASSES };
+struct kw_output_limit {
+    size_t hard; /* bytes; 0: none */
+    size_t soft;
+    uint32_t soft_s;
+};
+
 /* What workers read, immutable once published. */
 struct kw_limits {
     uint64_t request_timeout_us;
@@ -51,14 +64,14 @@ struct kw_limits {
     size_t max_inflight;
     size_t max_bulk_len;
     size_t query_buffer_max;
-    size_t output_hard; /* bytes; 0: none */
-    size_t output_soft;
-    uint32_t output_soft_s;
+    struct kw_output_limit output[KW_OUTPUT_CLASSES];
     uint32_t idle_timeout_s; /* 0: none */
     unsigned tcp_keepalive_s;
     unsigned node_links;
     int read_from;
     bool needs_password;
+    int cluster_emulation;
+    struct kw_proxies proxies; /* own; empty: this one alone */
     int64_t slowlog_slower_us; /* negative: off */
     size_t slowlog_max_len;
     char *password;          /* own */

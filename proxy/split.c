@@ -1,5 +1,5 @@
 /*
- * Splitting by slot and sending to every primary. Each part is a command of its
+ * Splitting by slot and sending to many nodes. Each part is a command of its
  * own with a place of its own in session->active, so that redirects and order
  * concern it alone; parts for one node leave with one write all the same.
  */
@@ -32,7 +32,7 @@ static struct kw_request *part_new(struct kw_session *session, struct kw_request
     part->part_index = index;
     part->start_us = parent->start_us;
     part->slot = (int16_t)slot;
-    part->flags |= parent->flags & KW_REQF_RESP3;
+    part->flags |= parent->flags & (KW_REQF_RESP3 | KW_REQF_CACHING_YES | KW_REQF_CACHING_NO);
     if (parent->cmd->flags & KW_CMD_READONLY) part->flags |= KW_REQF_READONLY;
     parent->group->parts[index] = part;
     return part;
@@ -117,13 +117,41 @@ void kw_split_request(struct kw_session *session, const struct kw_command *cmd, 
 }
 
 static bool is_meant(const struct kw_node *node, const struct kw_broadcast_options *options) {
-    return options->only ? node == options->only : node->serves_slots;
+    if (options->only) return node == options->only;
+    switch (options->to) {
+    case KW_TO_NODES: return node->in_topology;
+    case KW_TO_LIVE_NODES: return node->in_topology && !node->failed;
+    default: return node->serves_slots;
+    }
 }
 
 static uint32_t count_meant(const struct kw_worker *worker, const struct kw_broadcast_options *options) {
     uint32_t count = 0;
     for (const struct kw_node *node = worker->nodes; node; node = node->next) count += is_meant(node, options);
-    return count;
+    return options->to == KW_TO_ANY_SHARD && count > 1 ? 1 : count;
+}
+
+static void broadcast_part(struct kw_session *session, struct kw_request *parent, uint32_t index, struct kw_node *node,
+                           const struct kw_broadcast_options *options) {
+    uint64_t timeout_us = kw_server_limits(session->worker->server)->request_timeout_us;
+    struct kw_request *part = part_new(session, parent, index, -1);
+    /* Any shard: which one is seen when it is sent, so that one that is down is passed over. */
+    part->target = options->to == KW_TO_ANY_SHARD ? NULL : node;
+    part->flags |= KW_REQF_ANY_SLOT;
+    if (options->own_links) part->flags |= KW_REQF_EXCLUSIVE;
+    if (options->blocks) part->flags |= KW_REQF_UNBOUNDED | KW_REQF_READONLY;
+    part->skip_total = options->skip;
+    if (options->plain) part->flags &= ~(uint32_t)KW_REQF_RESP3;
+    /* Time runs out earlier for one that is counted as started earlier. */
+    if (options->wait_us && options->wait_us < timeout_us) part->start_us -= timeout_us - options->wait_us;
+}
+
+const char *kw_group_part_name(const struct kw_worker *worker, const struct kw_request *part) {
+    /* It may have left the cluster since. */
+    for (const struct kw_node *node = worker->nodes; node; node = node->next) {
+        if (node == part->target) return node->addr;
+    }
+    return "that has left the cluster";
 }
 
 void kw_broadcast(struct kw_session *session, const struct kw_command *cmd, const char *frame, size_t len,
@@ -142,15 +170,13 @@ void kw_broadcast(struct kw_session *session, const struct kw_command *cmd, cons
         kw_request_complete(worker, part);
         return;
     }
-    uint64_t timeout_us = kw_server_limits(worker->server)->request_timeout_us;
+    if (options->blocks) {
+        parent->flags |= KW_REQF_EXCLUSIVE;
+        session->hold = true;
+    }
     uint32_t index = 0;
-    for (struct kw_node *node = worker->nodes; node; node = node->next) {
-        if (!is_meant(node, options)) continue;
-        struct kw_request *part = part_new(session, parent, index++, -1);
-        part->target = node;
-        part->flags |= KW_REQF_ANY_SLOT;
-        /* Time runs out earlier for one that is counted as started earlier. */
-        if (options->wait_us && options->wait_us < timeout_us) part->start_us -= timeout_us - options->wait_us;
+    for (struct kw_node *node = worker->nodes; node && index < count; node = node->next) {
+        if (is_meant(node, options)) broadcast_part(session, parent, index++, node, options);
     }
     struct kw_str text = {0};
     kw_str_append(&text, frame, len);

@@ -81,6 +81,7 @@ void kw_stats_add(struct kw_stats *sum, const struct kw_stats *from) {
     sum->blocked += from->blocked;
     sum->inflight += from->inflight;
     sum->parked += from->parked;
+    sum->tracking += from->tracking;
     sum->links += from->links;
     sum->link_bytes += from->link_bytes;
     sum->pool_bytes += from->pool_bytes;

@@ -35,7 +35,7 @@ struct kw_stats {
     uint64_t redirects;
     uint64_t output_limit_closed;
     uint64_t bytes_in, bytes_out;
-    uint64_t clients, blocked, inflight, parked; /* filled when summed */
+    uint64_t clients, blocked, tracking, inflight, parked; /* filled when summed */
     uint64_t links, link_bytes;
     uint64_t pool_bytes;
 };

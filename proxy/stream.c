@@ -10,6 +10,7 @@
 #include "base/base.h"
 #include "base/error.h"
 #include "base/str.h"
+#include "proxy/blocking.h"
 #include "proxy/dispatch.h"
 #include "proxy/intake.h"
 #include "proxy/link.h"
@@ -54,6 +55,7 @@ bool kw_stream_start(struct kw_worker *worker, struct kw_request *req) {
         return true;
     }
     struct kw_link *link = link_for(worker, req);
+    if (link && req->attempts > 0 && kw_blocking_is(req)) kw_blocking_shorten(worker, req);
     if (!link) {
         req->retry_us = kw_worker_now_us(worker) + 10000;
         return false;

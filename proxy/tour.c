@@ -51,7 +51,8 @@ static void walk_home(struct kw_worker *worker, struct kw_message *message) {
     struct walk *walk = KW_CONTAINER_OF(message, struct walk, message);
     struct kw_str out = {0};
     walk->tour.finish(worker, walk->tour.context, kw_request_resp(walk->req), &out);
-    kw_request_finish_async(worker, walk->req, &out);
+    /* Nothing written: somebody goes on with the request. */
+    if (out.len) kw_request_finish_async(worker, walk->req, &out);
     kw_str_deinit(&out);
     walk->tour.free_context(walk->tour.context);
     kw_free(walk);

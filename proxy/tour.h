@@ -16,7 +16,7 @@ struct kw_server;
 
 struct kw_tour {
     void (*visit)(struct kw_worker *worker, void *context);
-    /* At home: writes the reply, in RESP2 or 3. */
+    /* At home: writes the reply, in RESP2 or 3; or nothing, when it finishes the request later. */
     void (*finish)(struct kw_worker *worker, void *context, int resp, struct kw_str *out);
     void (*free_context)(void *context);
     void *context; /* own */

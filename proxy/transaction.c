@@ -20,6 +20,8 @@ struct kw_transaction {
     unsigned count;
     int slot; /* -1: no key so far */
     bool spoiled;
+    bool publishes;
+    bool calls_scripts;
 };
 
 bool kw_transaction_begin(struct kw_session *session) {
@@ -124,6 +126,8 @@ bool kw_transaction_queue(struct kw_session *session, const struct kw_command *c
     }
     if (ok) {
         if (slot >= 0) txn->slot = slot;
+        txn->calls_scripts |= strncmp(cmd->name, "evalsha", 7) == 0;
+        txn->publishes |= kw_planner_serve(cmd) == KW_SERVE_PUBLISH;
         if (!txn->spoiled) append_frame(&txn->frames, argv, argc, frame);
         txn->count++;
         kw_str_resp_simple(&reply, "QUEUED");
@@ -149,6 +153,8 @@ static void send_all(struct kw_session *session, const struct kw_command *cmd) {
     req->start_us = kw_worker_now_us(worker);
     req->flags |= KW_REQF_MULTIKEY;
     req->skip_total = txn->count + 1;
+    if (txn->calls_scripts) req->flags |= KW_REQF_EVALSHA;
+    if (txn->publishes) req->flags |= KW_REQF_PUBLISH;
     if (kw_watch_holds(session)) {
         req->flags |= KW_REQF_EXCLUSIVE | KW_REQF_WATCH;
         session->hold = true;

@@ -14,7 +14,7 @@
 #include "proxy/session.h"
 #include "proxy/worker.h"
 
-enum { PRIVATE_IDLE_MAX = 32, PRIVATE_IDLE_US = 30 * 1000 * 1000 };
+enum { PRIVATE_IDLE_MAX = 32, PRIVATE_IDLE_US = 30 * 1000 * 1000, HELD_US = 200 * 1000 };
 
 struct kw_node *kw_node_find(struct kw_worker *worker, const char *addr, size_t len) {
     for (struct kw_node *node = worker->nodes; node; node = node->next) {
@@ -93,14 +93,14 @@ static struct kw_link *add_link(struct kw_node *node, enum kw_link_kind kind) {
 struct kw_link *kw_link_pick(struct kw_node *node, enum kw_link_kind kind, uint64_t session_id) {
     struct kw_link **links = node->links[kind];
     unsigned wanted = links_wanted(node);
-    if (KW_LIKELY(wanted == 1 && node->link_count[kind] == 1 && !links[0]->paused)) return links[0];
+    if (KW_LIKELY(wanted == 1 && node->link_count[kind] == 1 && !links[0]->paused && !links[0]->held)) return links[0];
     while (node->link_count[kind] < wanted && add_link(node, kind)) continue;
     unsigned count = node->link_count[kind];
     for (unsigned i = 0; i < count; i++) {
         struct kw_link *link = links[(session_id + i) % count];
-        if (!link->paused) return link;
+        if (!link->paused && !link->held) return link;
     }
-    /* All wait for slow clients: one more, for those who do not deserve to wait. */
+    /* All wait for a slow client or a long script: one more, for those who do not deserve to wait. */
     struct kw_link *more = add_link(node, kind);
     return more || count == 0 ? more : links[session_id % count];
 }
@@ -110,7 +110,7 @@ static void drop_surplus(struct kw_node *node, enum kw_link_kind kind) {
     unsigned count = node->link_count[kind];
     if (count <= links_wanted(node)) return;
     struct kw_link *last = node->links[kind][count - 1];
-    if (!last->head && !last->paused && last->connected) kw_link_close(last, "not needed any more");
+    if (!last->head && !last->paused && !last->held && last->connected) kw_link_close(last, "not needed any more");
 }
 
 struct kw_link *kw_link_get_private(struct kw_node *node, int resp) {
@@ -160,6 +160,11 @@ void kw_link_put_private(struct kw_link *link) {
     node->idle_private_count++;
 }
 
+void kw_link_retire(struct kw_link *link) {
+    link->retiring = true;
+    if (!link->head) kw_link_close(link, "not needed any more");
+}
+
 void kw_upstream_forget(struct kw_link *link) {
     struct kw_node *node = link->node;
     for (int kind = 0; kind < KW_LINK_SHARED_KINDS; kind++) {
@@ -185,6 +190,14 @@ void kw_upstream_forget(struct kw_link *link) {
 }
 
 /* Requests that wait too long for their reply; see link_reply.c for what becomes of the reply. */
+/* Others are then told by the node itself that it is busy. */
+static void check_held(struct kw_link *link, uint64_t now_us) {
+    bool held = link->head && link->head->flags & KW_REQF_SCRIPT && now_us - link->head->sent_us > HELD_US;
+    if (held == link->held) return;
+    link->held = held;
+    link->worker->route_seq++;
+}
+
 static void tick_link(struct kw_link *link, uint64_t now_us, uint64_t timeout_us) {
     if (!link->connected) {
         if (now_us >= link->connect_deadline_us) kw_link_close(link, "connect timed out");
@@ -192,6 +205,10 @@ static void tick_link(struct kw_link *link, uint64_t now_us, uint64_t timeout_us
     }
     if (link->idle_since_us && now_us - link->idle_since_us > PRIVATE_IDLE_US) {
         kw_link_close(link, "idle");
+        return;
+    }
+    if (link->retiring && !link->head) {
+        kw_link_close(link, "not needed any more");
         return;
     }
     if (link->kind == KW_LINK_PRIVATE && link->streaming) {
@@ -203,6 +220,7 @@ static void tick_link(struct kw_link *link, uint64_t now_us, uint64_t timeout_us
             return;
         }
     }
+    check_held(link, now_us);
     if (link->head && !link->paused) kw_link_expire(link, now_us, timeout_us);
 }
 

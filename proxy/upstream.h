@@ -14,6 +14,7 @@
 #include "base/buffer.h"
 #include "base/resp_reply.h"
 #include "proxy/request.h"
+#include "proxy/script_load.h"
 
 struct kw_worker;
 
@@ -59,6 +60,8 @@ struct kw_link_owner {
     void (*pushed)(struct kw_link *link, struct kw_outq *frame);
     /* An error that answers none of the requests in flight. */
     void (*refused)(struct kw_link *link, const char *text, size_t len);
+    /* The node has answered what was flagged KW_REQF_READY, or told the link's number (KW_LINK_PUSH). */
+    void (*ready)(struct kw_link *link);
     /* The link is closed; it will be freed at the end of the turn. */
     void (*lost)(struct kw_link *link);
 };
@@ -81,6 +84,7 @@ struct kw_link {
     struct kw_reply_scan scan;
     const struct kw_link_owner *owner; /* NULL: nobody's in particular */
     void *owner_ref;                   /* borrowed; the owner's own */
+    struct kw_script_set scripts;      /* that the node has been given by this link */
     struct kw_outq push;               /* the pushed frame being received */
     uint64_t node_client_id;           /* of this connection at its node; 0: not known (yet) */
     uint64_t connect_deadline_us;
@@ -92,10 +96,12 @@ struct kw_link {
     uint8_t resp;      /* protocol in which the node answers what is sent next */
     bool connected;
     bool closing;
+    bool retiring;  /* closed when nothing is in flight any more */
     bool unwanted;  /* closed because its client left: says nothing of the node */
     bool resolving; /* a name look-up holds it */
     bool dirty;
     bool paused; /* not read: its head's client is slow */
+    bool held;   /* a script at its head runs and runs: the node reads nothing more from this connection */
 };
 
 /* Finds the node, or makes it. */
@@ -137,6 +143,9 @@ void kw_link_flush_all(struct kw_worker *worker);
 void kw_link_close(struct kw_link *link, const char *why);
 /* The same for a link whose only client has gone: what is in flight is nobody's any more. */
 void kw_link_close_later(struct kw_link *link);
+
+/* Closes as soon as everything in flight is answered. */
+void kw_link_retire(struct kw_link *link);
 
 /* Stops reading while the client of its head is slow and nobody else waits behind it; goes on later. */
 void kw_link_check_pause(struct kw_link *link);

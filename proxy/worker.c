@@ -14,10 +14,14 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "proxy/dispatch.h"
+#include "proxy/monitor.h"
+#include "proxy/pause.h"
+#include "proxy/pubsub.h"
 #include "proxy/request.h"
 #include "proxy/server.h"
 #include "proxy/session.h"
 #include "proxy/slowlog.h"
+#include "proxy/tracking.h"
 #include "proxy/upstream.h"
 
 enum {
@@ -105,6 +109,7 @@ static void on_retry(uv_timer_t *handle) {
 static void end_of_turn(struct kw_worker *worker) {
     for (int round = 0; round < TURN_ROUNDS; round++) {
         kw_dispatch_run_passes(worker, KW_RUN_NEEDED);
+        if (KW_UNLIKELY(worker->monitor_lines.len > 0)) kw_monitor_flush(worker);
         kw_link_flush_all(worker);
         kw_session_flush_all(worker);
         if (worker->recheck_paused) kw_upstream_recheck_paused(worker);
@@ -138,6 +143,7 @@ static void begin_stop(struct kw_worker *worker) {
     uv_close((uv_handle_t *)&worker->after_poll, NULL);
     uv_close((uv_handle_t *)&worker->tick, NULL);
     uv_close((uv_handle_t *)&worker->retry, NULL);
+    kw_pause_worker_close(worker);
     uv_close((uv_handle_t *)&worker->wakeup, NULL);
 }
 
@@ -162,6 +168,8 @@ static void on_tick(uv_timer_t *handle) {
         kw_session_tick(session);
     }
     kw_upstream_tick(worker);
+    kw_pubsub_tick(worker->pubsub);
+    kw_tracking_tick(worker);
     kw_dispatch_expire(worker);
     kw_dispatch_expire_open(worker);
     if (kw_worker_now_us(worker) >= worker->trim_due_us) {
@@ -179,9 +187,12 @@ static void on_loop_ended(struct kw_worker *worker) {
     kw_request_parse_deinit(&worker->parse);
     kw_planner_free(worker->planner);
     kw_slowlog_free(worker->slowlog);
+    kw_pubsub_free(worker->pubsub);
+    kw_free(worker->targets);
     kw_stats_deinit(&worker->stats);
     kw_free(worker->argv);
     kw_str_deinit(&worker->scratch);
+    kw_str_deinit(&worker->monitor_lines);
     while (worker->free_requests) {
         struct kw_request *req = worker->free_requests;
         worker->free_requests = req->queue_next;
@@ -201,9 +212,12 @@ static void run(void *arg) {
 int kw_worker_start(struct kw_worker *worker, struct kw_server *server, unsigned index) {
     worker->index = index;
     worker->server = server;
+    worker->alert = kw_server_alert(server);
     worker->pool = kw_pool_new();
     worker->planner = kw_planner_new();
     worker->slowlog = kw_slowlog_new();
+    worker->pubsub = kw_pubsub_new(worker);
+    worker->home_slot = -1;
     kw_request_parse_init(&worker->parse);
     int err = uv_loop_init(&worker->loop);
     if (err) return KW_EIO;
@@ -213,6 +227,7 @@ int kw_worker_start(struct kw_worker *worker, struct kw_server *server, unsigned
     uv_check_init(&worker->loop, &worker->after_poll);
     uv_timer_init(&worker->loop, &worker->tick);
     uv_timer_init(&worker->loop, &worker->retry);
+    kw_pause_worker_init(worker);
     worker->wakeup.data = worker->before_poll.data = worker->after_poll.data = worker;
     worker->tick.data = worker->retry.data = worker;
     uv_prepare_start(&worker->before_poll, before_poll);

@@ -29,6 +29,7 @@ struct kw_request;
 struct kw_node;
 struct kw_link;
 struct kw_slowlog;
+struct kw_alert;
 struct kw_worker;
 
 /* What may follow on a slot, in a dispatch pass. */
@@ -63,7 +64,8 @@ struct kw_worker {
     struct kw_planner *planner;
     struct kw_arg *argv; /* own; scratch of the request being planned */
     size_t argv_cap;
-    struct kw_str scratch; /* replies being written */
+    struct kw_str scratch;   /* replies being written */
+    uint16_t command_before; /* id + 1 of what the client said before the command being looked at */
 
     struct kw_request *free_requests;
     size_t free_request_count;
@@ -74,6 +76,7 @@ struct kw_worker {
     uint64_t open_slots[KW_SLOT_COUNT / 64]; /* being moved, as far as known here */
     uint64_t open_until_us;                  /* marks of our own hold until then */
     bool any_open;
+    int home_slot;       /* lowest slot with an owner, where channels live; -1: none */
     uint64_t route_seq;  /* grows whenever a slot or a link may be chosen differently */
     bool recheck_paused; /* a client read: links that waited for it may go on */
 
@@ -90,8 +93,10 @@ struct kw_worker {
     uint32_t pass_stamp[KW_SLOT_COUNT];
     struct kw_link *pass_link[KW_SLOT_COUNT];
     uint8_t pass_blocked[KW_SLOT_COUNT];
-    bool pass_barrier;                  /* nothing behind this point may go */
-    const struct kw_request *pass_seen; /* the last one before this point; NULL: none */
+    bool pass_barrier;                   /* nothing behind this point may go */
+    const struct kw_request *pass_group; /* parent of the parts for all slots that were met last */
+    bool pass_group_free;                /* nothing was before the first of them */
+    const struct kw_request *pass_seen;  /* the last one before this point; NULL: none */
 
     uint64_t now_us; /* monotonic, read once a loop turn */
     bool now_valid;
@@ -102,6 +107,15 @@ struct kw_worker {
 
     struct kw_stats stats;
     struct kw_slowlog *slowlog;
+    struct kw_alert *alert;         /* borrowed; the process's */
+    uv_timer_t unpause;             /* see pause.h */
+    struct kw_session *monitors;    /* list; see monitor.h */
+    struct kw_str monitor_lines;    /* own; not sent yet */
+    _Atomic unsigned monitor_count; /* of that list, read by every worker */
+    struct kw_pubsub *pubsub;       /* own */
+    struct kw_tracker *trackers;    /* list; sessions own them */
+    struct kw_session **targets;    /* own array; who may be told of others' keys */
+    size_t target_count;
     _Atomic size_t load; /* sessions, read by the acceptor */
 };
 

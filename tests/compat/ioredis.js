@@ -2,7 +2,7 @@
 /* ioredis 5: what applications do with it. ioredis_edges.js has connections, errors, size and load. */
 
 const { test, before, after } = require('node:test');
-const Redis = require('ioredis');
+const Redis = require(process.env.KEYWAY_IOREDIS ?? 'ioredis');
 const { assert, host, port, script, range, until } = require('./support');
 
 let redis;

@@ -1,3 +1,3 @@
 'use strict';
 /* node-redis 4, RESP2. */
-require('./node_redis_suite')(require('redis'));
+require('./node_redis_suite')(require('redis4'));

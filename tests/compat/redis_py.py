@@ -208,15 +208,113 @@ class RedisPy(unittest.TestCase):
             self.assertRaises(redis.RedisError, p.execute)
         self.assertEqual(self.r.exists("txn:a", "txn:b"), 0)
 
-    def test_what_is_not_served_says_so(self):
-        c = self.r.connection_pool.get_connection("_")
-        for call in (["WATCH", "a"], ["SUBSCRIBE", "c"], ["PUBLISH", "c", "m"]):
-            c.send_command(*call)
-            with self.assertRaisesRegex(redis.ResponseError, support.NOT_SERVED):
-                c.read_response()
-            c.send_command("PING")
-            self.assertEqual(c.read_response(), "PONG")
-        self.r.connection_pool.release(c)
+    def test_scan_iter_is_complete(self):
+        kinds = {"string": set(), "hash": set(), "zset": set(), "list": set(), "set": set(), "stream": set()}
+        p = self.r.pipeline(transaction=False)
+        for i in range(400):
+            p.set("scan:s:%d" % i, i).hset("scan:h:%d" % i, "f", i).zadd("scan:z:%d" % i, {"m": i})
+            p.rpush("scan:l:%d" % i, i).sadd("scan:e:%d" % i, i).xadd("scan:x:%d" % i, {"f": i})
+            for kind, letter in zip(kinds, "shzlex"):
+                kinds[kind].add("scan:%s:%d" % (letter, i))
+        p.execute()
+        everything = set().union(*kinds.values())
+        for count in (None, 1, 7, 100, 100000):
+            found = list(self.r.scan_iter("scan:*", count=count))
+            self.assertEqual((set(found), len(found)), (everything, len(everything)), count)
+        for kind, keys in kinds.items():
+            self.assertEqual(set(self.r.scan_iter("scan:*", count=500, _type=kind)), keys)
+        self.assertEqual(set(self.r.scan_iter("scan:[sh]:39?", _type="hash")), {"scan:h:%d" % i for i in range(390, 400)})
+        self.assertEqual(list(self.r.scan_iter("scan:none:*")), [])
+        self.assertEqual(set(self.r.keys("scan:z:*")), kinds["zset"])
+        self.assertIn(self.r.randomkey(), set(self.r.scan_iter()))
+
+    def test_scans_within_a_key(self):
+        members = ["m%d" % i for i in range(2000)]
+        self.r.sadd("inner:set", *members)
+        self.r.hset("inner:hash", mapping={m: i for i, m in enumerate(members)})
+        self.r.zadd("inner:zset", {m: i for i, m in enumerate(members)})
+        self.assertEqual(set(self.r.sscan_iter("inner:set", count=50)), set(members))
+        self.assertEqual(dict(self.r.hscan_iter("inner:hash", count=50)), {m: str(i) for i, m in enumerate(members)})
+        self.assertEqual(dict(self.r.zscan_iter("inner:zset", match="m19?")), {"m19%d" % i: 190.0 + i for i in range(10)})
+
+    def test_stream_groups_in_detail(self):
+        ids = [self.r.xadd("detail", {"n": i}, id="%d-1" % (i + 1)) for i in range(10)]
+        self.assertEqual(self.r.xlen("detail"), 10)
+        self.assertEqual([i for i, _ in self.r.xrange("detail", "3-0", "5-9")], ids[2:5])
+        self.assertEqual([i for i, _ in self.r.xrevrange("detail", count=2)], [ids[9], ids[8]])
+        self.r.xgroup_create("detail", "g", id="2-1", entries_read=2)
+        self.assertEqual(self.r.xgroup_createconsumer("detail", "g", "idle"), 1)
+        ((_, first),) = self.r.xreadgroup("g", "a", {"detail": ">"}, count=3)
+        ((_, second),) = self.r.xreadgroup("g", "b", {"detail": ">"}, count=2, noack=True)
+        self.assertEqual([i for i, _ in first + second], ids[2:7])
+        (group,) = self.r.xinfo_groups("detail")
+        self.assertEqual((group["consumers"], group["pending"], group["last-delivered-id"], group["lag"]), (3, 3, ids[6], 3))
+        self.assertEqual({c["name"]: c["pending"] for c in self.r.xinfo_consumers("detail", "g")}, {"a": 3, "b": 0, "idle": 0})
+        claimed = self.r.xclaim("detail", "g", "b", 0, [ids[2], ids[3]])
+        self.assertEqual(claimed, [(ids[2], {"n": "2"}), (ids[3], {"n": "3"})])
+        self.assertEqual(self.r.xclaim("detail", "g", "b", 0, [ids[4]], justid=True), [ids[4]])
+        detail = self.r.xpending_range("detail", "g", "-", "+", 10, consumername="b")
+        self.assertEqual([(d["message_id"], d["times_delivered"]) for d in detail], [(ids[2], 2), (ids[3], 2), (ids[4], 1)])
+        self.assertEqual(self.r.xack("detail", "g", *ids[2:4]), 2)
+        self.assertEqual(self.r.xgroup_delconsumer("detail", "g", "b"), 1)
+        self.assertEqual(self.r.xdel("detail", ids[0], ids[9]), 2)
+        self.assertEqual(self.r.xtrim("detail", maxlen=5, approximate=False), 3)
+        self.assertEqual(self.r.xtrim("detail", minid=ids[6]), 0)
+        info = self.r.xinfo_stream("detail")
+        self.assertEqual((info["length"], info["last-generated-id"], info["first-entry"][0]), (5, ids[9], ids[4]))
+        self.assertEqual(self.r.xgroup_destroy("detail", "g"), 1)
+        with self.assertRaisesRegex(redis.ResponseError, "^No such key|NOGROUP"):
+            self.r.xreadgroup("g", "a", {"detail": ">"})
+
+    def test_functions(self):
+        library = """#!lua name=compat
+            redis.register_function('compat_add', function(keys, args) return redis.call('INCRBY', keys[1], args[1]) end)
+            redis.register_function{function_name='compat_get', flags={'no-writes'},
+                callback=function(keys, args) return redis.call('GET', keys[1]) end}"""
+        self.r.function_flush()
+        self.assertEqual(self.r.function_load(library), "compat")
+        self.assertRaisesRegex(redis.ResponseError, "already exists", self.r.function_load, library)
+        self.assertEqual(self.r.function_load(library, replace=True), "compat")
+        for i in range(30):  # every shard has it
+            self.assertEqual(self.r.fcall("compat_add", 1, "fn:%d" % i, i), i)
+            self.assertEqual(self.r.fcall_ro("compat_get", 1, "fn:%d" % i), str(i))
+        with self.assertRaisesRegex(redis.ResponseError, "write flag"):
+            self.r.fcall_ro("compat_add", 1, "fn:1", 1)
+        (listed,) = self.r.function_list(library="compat")
+        self.assertIn("compat", listed)
+        dump = redis.Redis(support.HOST, support.PORT).function_dump()
+        self.assertTrue(self.r.function_delete("compat"))
+        self.assertRaisesRegex(redis.ResponseError, "Function not found", self.r.fcall, "compat_add", 1, "fn:1", 1)
+        self.assertTrue(self.r.function_restore(dump))
+        self.assertEqual(self.r.fcall("compat_add", 1, "fn:1", 1), 2)
+        self.r.function_flush()
+
+    def test_values_of_every_type(self):
+        self.assertEqual(self.r.setrange("v:s", 3, "abc"), 6)
+        self.assertEqual((self.r.setbit("v:b", 7, 1), self.r.bitcount("v:b"), self.r.bitpos("v:b", 1)), (0, 1, 7))
+        self.assertEqual(self.r.bitfield("v:f").set("u8", 0, 200).incrby("u8", 0, 100, "SAT").execute(), [0, 255])
+        self.assertEqual((self.r.incrbyfloat("v:n", 10.5), self.r.append("v:n", "0")), (10.5, 5))
+        self.assertEqual(self.r.linsert("v:l", "BEFORE", "x", "y"), 0)
+        self.assertEqual((self.r.rpush("v:l", *"abcab"), self.r.lpos("v:l", "b", count=0)), (5, [1, 4]))
+        self.assertEqual((self.r.lrem("v:l", 1, "a"), self.r.lrange("v:l", 0, -1)), (1, ["b", "c", "a", "b"]))
+        self.assertEqual((self.r.pfadd("v:hll", *range(1000)), abs(self.r.pfcount("v:hll") - 1000) < 50), (1, True))
+        self.assertEqual(self.r.geoadd("v:geo", [13.361389, 38.115556, "Palermo", 15.087269, 37.502669, "Catania"]), 2)
+        self.assertEqual(self.r.geosearch("v:geo", longitude=15, latitude=37, radius=100, unit="km"), ["Catania"])
+        self.assertAlmostEqual(self.r.geodist("v:geo", "Palermo", "Catania", "km"), 166.2742, 3)
+        self.assertEqual(self.r.sadd("{v}1", *"abc") + self.r.sadd("{v}2", *"bcd"), 6)
+        self.assertEqual((self.r.sinter("{v}1", "{v}2"), self.r.sintercard(2, ["{v}1", "{v}2"])), ({"b", "c"}, 2))
+        self.assertEqual((self.r.sdiffstore("{v}3", "{v}1", "{v}2"), self.r.smismember("{v}3", ["a", "b"])), (1, [1, 0]))
+        self.assertEqual(self.r.zadd("v:z", {"a": 1, "b": 2.5, "c": float("inf")}), 3)
+        self.assertEqual(self.r.zrangebyscore("v:z", "(1", "+inf", withscores=True), [("b", 2.5), ("c", float("inf"))])
+        self.assertEqual((self.r.zmscore("v:z", ["a", "x"]), self.r.zpopmax("v:z")), ([1.0, None], [("c", float("inf"))]))
+        self.assertEqual((self.r.hsetnx("v:h", "f", "1"), self.r.hincrbyfloat("v:h", "f", 0.5)), (True, 1.5))
+        self.assertEqual((self.r.hmget("v:h", "f", "g"), self.r.hstrlen("v:h", "f")), (["1.5", None], 3))
+        raw = redis.Redis(support.HOST, support.PORT)
+        self.assertEqual(raw.restore("v:copy", 0, raw.dump("v:z")), b"OK")
+        self.assertEqual(self.r.zrange("v:copy", 0, -1), ["a", "b"])
+        self.assertEqual(self.r.sort("v:l", alpha=True, desc=True), ["c", "b", "b", "a"])
+        self.assertEqual((self.r.copy("{v}1", "{v}9"), self.r.type("{v}9")), (True, "set"))
+        self.assertFalse(self.r.renamenx("{v}9", "{v}2"))
 
 
 if __name__ == "__main__":

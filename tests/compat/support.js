@@ -9,6 +9,7 @@ const crypto = require('node:crypto');
 const fs = require('node:fs');
 const path = require('node:path');
 const { once } = require('node:events');
+const nodeTest = require('node:test');
 
 const host = '127.0.0.1';
 const port = Number(process.env.KEYWAY_PORT);
@@ -39,6 +40,47 @@ async function until(cond, what, timeoutMs = 10000) {
   }
 }
 
+/* A case that is a failure, by its name, when it does not end; the program goes on with the next one. */
+const caseMs = 10000 * Number(process.env.KEYWAY_TIME_SCALE || 1);
+const test = (name, fn) => nodeTest.test(name, { timeout: caseMs }, fn);
+
+/* What listeners were given, call by call; wait(n) answers the calls once there are n. */
+function inbox() {
+  const calls = [];
+  const push = (...args) => {
+    calls.push(args);
+  };
+  const wait = async (n) => {
+    await until(() => calls.length >= n, `${n} messages, of which ${calls.length} came at first`);
+    return calls;
+  };
+  return { calls, push, wait };
+}
+
+/* A maker of ioredis clients of this port; all of them end after the last case. */
+function ioredisMaker(Redis) {
+  const opened = [];
+  nodeTest.after(() => opened.forEach((client) => client.disconnect()));
+  return (options = {}) => {
+    const client = new Redis({ host, port, maxRetriesPerRequest: 0, ...options });
+    opened.push(client);
+    return client;
+  };
+}
+
+/* The same of node-redis, connected. Without another strategy a lost connection is a failure, not something to hide. */
+function nodeRedisMaker({ createClient }, defaults = {}) {
+  const opened = [];
+  nodeTest.after(() => opened.filter((client) => client.isOpen).forEach((client) => (client.destroy ?? client.disconnect).call(client)));
+  return async (options = {}) => {
+    const client = createClient({ socket: { host, port, reconnectStrategy: false }, ...defaults, ...options });
+    client.on('error', () => {});
+    opened.push(client);
+    await client.connect();
+    return client;
+  };
+}
+
 const errors = {
   wrongType: /WRONGTYPE Operation against a key holding the wrong kind of value/,
   crossSlot: /CROSSSLOT Keys in request don't hash to the same slot.*hash tag/,
@@ -47,4 +89,20 @@ const errors = {
   noAuth: /NOAUTH Authentication required/,
 };
 
-module.exports = { assert, host, port, auth, script, bytes, digest, range, until, once, errors };
+module.exports = {
+  assert,
+  test,
+  host,
+  port,
+  auth,
+  script,
+  bytes,
+  digest,
+  range,
+  until,
+  once,
+  inbox,
+  ioredisMaker,
+  nodeRedisMaker,
+  errors,
+};

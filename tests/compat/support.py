@@ -1,11 +1,13 @@
 """
 What the Python programs share: the addresses that tests/compat/run hands over, the limiter scripts, values with no short
-period, and a main() that ends with the counted line.
+period, threads, waiting on conditions, and a main() that ends with the counted line.
 """
 
 import hashlib
 import os
 import sys
+import threading
+import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -13,7 +15,6 @@ HOST = "127.0.0.1"
 PORT = int(os.environ["KEYWAY_PORT"])
 AUTH_PORT = int(os.environ["KEYWAY_AUTH_PORT"])
 AUTH_PASSWORD = os.environ["KEYWAY_AUTH_PASSWORD"]
-NOT_SERVED = "is not supported through Keyway"
 
 
 def script(name):
@@ -25,6 +26,48 @@ def pattern(size):
     """Bytes of every value, without a period that could hide a shift within the first megabyte."""
     block = b"".join(hashlib.sha256(b"%d" % i).digest() for i in range(1 << 15))
     return (block * (size // len(block) + 1))[:size]
+
+
+def wait_until(cond, what, seconds=20):
+    """Polls cond() until it is true and answers its value."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = cond()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError("waited %d s for %s (last: %r)" % (seconds, what, value))
+        time.sleep(0.005)
+
+
+class Threads:
+    """Functions that run at the same time; leaving the block waits for all and raises what the first of them raised."""
+
+    def __init__(self):
+        self.threads = []
+        self.failures = []
+
+    def start(self, function, *args):
+        def run():
+            try:
+                function(*args)
+            except BaseException as e:
+                self.failures.append(e)
+
+        thread = threading.Thread(target=run, daemon=True)
+        self.threads.append(thread)
+        thread.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, _value, _trace):
+        for thread in self.threads:
+            thread.join(60)
+        if kind is None and self.failures:
+            raise self.failures[0]
+        if kind is None and any(thread.is_alive() for thread in self.threads):
+            raise AssertionError("a thread did not come to its end")
 
 
 class _Result(unittest.TextTestResult):

@@ -219,12 +219,9 @@ class Clients(Admin):
         self.same(["CLIENT", "SETNAME", "a\n"], ["CLIENT", "SETNAME"], ["CLIENT", "SETNAME", ""], ["CLIENT", "GETNAME"])
 
     def test_setinfo(self):
-        self.assertEqual(self.c("CLIENT", "SETINFO", "LIB-NAME", "redis-py"), b"OK")
-        self.assertEqual(self.c("CLIENT", "SETINFO", "lib-ver", "5.0.1"), b"OK")
-        fields = self.fields(self.c.ok("CLIENT", "INFO").decode())
-        self.assertEqual((fields["lib-name"], fields["lib-ver"]), ("redis-py", "5.0.1"))
-        self.assertError(self.c("CLIENT", "SETINFO", "NOSUCH", "x"), "ERR")
-        self.assertError(self.c("CLIENT", "SETINFO", "LIB-NAME", "a b"), "ERR")
+        """Redis 7.0 does not have it, so clients in front of it hear what Redis says (test_valkey.py has the other half)."""
+        for words in (("LIB-NAME", "redis-py"), ("NOSUCH", "x")):
+            self.assertEqual(self.c("CLIENT", "SETINFO", *words), self.j("CLIENT", "SETINFO", *words))
 
     def test_info_and_list(self):
         self.c.ok("CLIENT", "SETNAME", "first")

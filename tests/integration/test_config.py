@@ -221,5 +221,161 @@ class Settings(harness.ProxyTest):
             self.assertTrue(page.read().endswith(made.stdout), "docs/configuration.md is not what --reference prints")
 
 
+class NodeSettings(harness.JudgedTest):
+    """Names that are no settings of Keyway's are the nodes', replicas included; a name has one owner."""
+
+    PRIMARIES = 2
+    REPLICAS = 1
+
+    def setUp(self):
+        self.c = {2: self.client(), 3: self.client()}
+        self.j = {2: self.judge.client(), 3: self.judge.client()}
+        for side in (self.c, self.j):
+            side[3].ok("HELLO", 3)
+        for client in self.j.values():
+            self.addCleanup(client.close)
+
+    def same(self, *commands):
+        for command in commands:
+            for resp in (2, 3):
+                with self.subTest(command=command, resp=resp):
+                    want, got = self.j[resp](*command), self.c[resp](*command)
+                    self.assertEqual((got, self.c[resp].raw), (want, self.j[resp].raw))
+
+    def get(self, resp, *patterns):
+        reply = self.c[resp].ok("CONFIG", "GET", *patterns)
+        names = [pair[0] for pair in reply] if resp == 3 else reply[::2]
+        self.assertEqual(len(names), len(set(names)), "a name twice")
+        return dict(reply if resp == 3 else zip(reply[::2], reply[1::2]))
+
+    def at_nodes(self, name):
+        return {node("CONFIG", "GET", name)[1] for node in self.cluster.nodes}
+
+    def test_set_reaches_every_node(self):
+        # One name at a time: a server's order of several is that of its hash table.
+        self.same(
+            ["CONFIG", "SET", "maxmemory", "100mb"],
+            ["CONFIG", "GET", "maxmemory"],
+            ["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"],
+            ["CONFIG", "GET", "MaxMemory-Policy"],
+            ["CONFIG", "SET", "notify-keyspace-events", "KEA"],
+            ["CONFIG", "GET", "notify-keyspace-events"],
+            ["CONFIG", "SET", "hash-max-listpack-entries", "7", "list-compress-depth", "2"],
+            ["CONFIG", "GET", "hash-max-listpack-entries"],
+            ["CONFIG", "SET", "save", "3600 1 300 100"],
+            ["CONFIG", "GET", "save"],
+            ["CONFIG", "SET", "save", ""],
+            ["CONFIG", "GET", "appendonly"],
+        )
+        self.assertEqual(self.at_nodes("maxmemory"), {b"104857600"})
+        self.assertEqual(self.at_nodes("notify-keyspace-events"), {b"AKE"})
+        self.assertEqual(self.at_nodes("list-compress-depth"), {b"2"})
+        self.same(["CONFIG", "SET", "maxmemory", "0"], ["CONFIG", "SET", "notify-keyspace-events", ""])
+        self.same(["CONFIG", "SET", "maxmemory-policy", "noeviction"])
+
+    def test_errors_are_the_nodes_own(self):
+        self.same(
+            ["CONFIG", "SET", "maxmemory", "x"],
+            ["CONFIG", "SET", "maxmemory-policy", "nosuch"],
+            ["CONFIG", "SET", "databases", "3"],
+            ["CONFIG", "SET", "cluster-enabled", "yes"],
+            ["CONFIG", "SET", "nosuch", "1"],
+            ["CONFIG", "SET", "maxmemory", "1", "maxmemory", "2"],
+            ["CONFIG", "SET", "maxmemory", "1", "nosuch", "2"],
+            ["CONFIG", "SET", "maxmemory"],
+            ["CONFIG", "SET", "maxmemory", "1", "save"],
+            ["CONFIG", "GET", "nosuch"],
+            ["CONFIG", "GET", ""],
+            ["CONFIG", "GET", "maxmemory", "maxmemory"],
+            ["CONFIG", "GET"],
+            ["CONFIG", "SET"],
+            ["CONFIG", "NOSUCH"],
+        )
+        self.assertEqual(self.at_nodes("maxmemory"), {b"0"})
+
+    def test_get_is_a_union(self):
+        for resp in (2, 3):
+            some = self.get(resp, "slowlog-*", "maxmemory", "databases", "cluster-*", "maxmemory")
+            self.assertEqual(some[b"databases"], b"1")
+            self.assertEqual(some[b"cluster-enabled"], b"no")
+            self.assertEqual(some[b"maxmemory"], b"0")
+            self.assertIn(b"cluster-nodes", some)
+            self.assertIn(b"cluster-node-timeout", some)
+            self.assertIn(b"slowlog-max-len", some)
+            everything = self.get(resp, "*")
+            self.assertEqual(everything[b"port"], b"%d" % self.proxy.port)
+            self.assertEqual(everything[b"cluster-enabled"], b"no")
+            ours = {b"workers", b"request-timeout", b"cluster-nodes"}
+            judged = self.j[2].ok("CONFIG", "GET", "*")[::2]
+            self.assertEqual((set(judged) | ours) - set(everything), set())
+            self.assertEqual(self.get(resp, "maxclient?"), {b"maxclients": b"10000"})
+            self.assertEqual(self.get(resp, "maxclients", "DATABASES"), {b"maxclients": b"10000", b"databases": b"1"})
+
+    def test_of_both_kinds(self):
+        c = self.c[2]
+        c.ok("CONFIG", "SET", "slowlog-max-len", "77", "maxmemory-samples", "9", "timeout", "600")
+        self.assertEqual(self.get(3, "slowlog-max-len", "timeout"), {b"slowlog-max-len": b"77", b"timeout": b"600"})
+        self.assertEqual(self.at_nodes("maxmemory-samples"), {b"9"})
+        for args in (
+            ["slowlog-max-len", "78", "maxmemory-samples", "x"],
+            ["slowlog-max-len", "78", "nosuch", "1"],
+            ["slowlog-max-len", "x", "maxmemory-samples", "10"],
+            ["maxmemory-samples", "10", "slowlog-max-len", "78", "slowlog-max-len", "79"],
+            ["maxmemory-samples", "10", "workers", "3"],
+            ["maxmemory-samples", "10", "loglevel", "chatty"],
+        ):
+            with self.subTest(args=args):
+                self.assertError(c("CONFIG", "SET", *args), "ERR")
+                self.assertEqual(self.get(2, "slowlog-max-len"), {b"slowlog-max-len": b"77"})
+                self.assertEqual(self.at_nodes("maxmemory-samples"), {b"9"})
+        c.ok("CONFIG", "SET", "slowlog-max-len", "128", "maxmemory-samples", "5", "timeout", "0")
+
+    def test_a_node_that_is_down(self):
+        down = self.cluster.nodes[3]
+        down.kill()
+        watch = self.cluster.nodes[0]
+        harness.wait_until(lambda: any(i == down.id and "fail" in f for i, f, _, _ in self.cluster.node_table(watch)), 20, "it to be given up")
+
+        def refused():
+            reply = self.c[2]("CONFIG", "SET", "list-compress-depth", "4")
+            return isinstance(reply, harness.ReplyError) and "changed nothing: node %s is down" % down.addr in reply.text
+
+        harness.wait_until(refused, 20, "the proxy to know")
+        self.c[2]("CONFIG", "SET", "list-compress-depth", "5")
+        self.assertNotIn(b"5", {n("CONFIG", "GET", "list-compress-depth")[1] for n in self.cluster.live_nodes()})
+        self.assertEqual(self.c[2]("CONFIG", "RESETSTAT"), b"OK")
+        down.spawn()
+        self.cluster.heal()
+        harness.wait_until(lambda: self.c[2]("CONFIG", "SET", "list-compress-depth", "0") == b"OK", 20, "the proxy to know")
+        self.assertEqual(self.at_nodes("list-compress-depth"), {b"0"})
+
+    def test_resetstat_of_everything(self):
+        self.c[2].ok("SET", "k", "v")
+        self.assertGreater(sum(n.calls("set") for n in self.cluster.nodes), 0)
+        self.same(["CONFIG", "RESETSTAT"], ["CONFIG", "RESETSTAT", "x"])
+        self.assertEqual(sum(n.calls("set") for n in self.cluster.nodes), 0)
+        self.assertNotIn("cmdstat_set", harness.parse_info(self.c[2].ok("INFO", "commandstats")))
+
+    def test_survives_a_failover(self):
+        self.c[2].ok("CONFIG", "SET", "maxmemory-samples", "8")
+        self.cluster.failover(0)
+        self.assertEqual({self.cluster.primary_of(i)("CONFIG", "GET", "maxmemory-samples")[1] for i in range(2)}, {b"8"})
+        self.c[2].ok("CONFIG", "SET", "maxmemory-samples", "5")
+
+
+class SettingsWithoutNodes(harness.unittest.TestCase):
+    def test_ours_are_there(self):
+        proxy = harness.Proxy(["127.0.0.1:%d" % harness.free_port()], {"request-timeout": 300})
+        try:
+            with proxy.client() as c:
+                self.assertEqual(c("CONFIG", "GET", "maxclients"), [b"maxclients", b"10000"])
+                self.assertIn(b"request-timeout", c.ok("CONFIG", "GET", "*"))
+                self.assertEqual(c("CONFIG", "RESETSTAT"), b"OK")
+                self.assertEqual(c("CONFIG", "SET", "maxclients", "500"), b"OK")
+                self.assertEqual(c("CONFIG", "SET", "maxmemory", "1").code, "CLUSTERDOWN")
+        finally:
+            proxy.stop()
+
+
 if __name__ == "__main__":
     harness.main()

@@ -49,6 +49,16 @@ class Valkey(harness.ProxyTest):
         self.assertEqual(c("MGET", *keys), keys)
         self.assertEqual(c("UNLINK", b"{vk}new", *keys), 21)
 
+    def test_what_only_valkey_has(self):
+        c = self.client()
+        self.assertEqual(c("CLIENT", "SETINFO", "LIB-NAME", "redis-py"), b"OK")
+        self.assertEqual(c("CLIENT", "SETINFO", "lib-ver", "5.0.1"), b"OK")
+        line = c.ok("CLIENT", "INFO").decode()
+        self.assertIn("lib-name=redis-py lib-ver=5.0.1", line)
+        self.assertError(c("CLIENT", "SETINFO", "NOSUCH", "x"), "ERR")
+        self.assertError(c("CLIENT", "SETINFO", "LIB-NAME", "a b"), "ERR")
+        self.assertEqual(len(c.ok("CLUSTER", "MYSHARDID")), 40)
+
     def test_failover(self):
         c = self.client()
         key = self.cluster.key(0, "vf")

@@ -7,7 +7,7 @@
 
 packages_run=(gcc libc6-dev cmake ninja-build ccache pkg-config libuv1-dev libhiredis-dev libjemalloc-dev
     redis-server redis-tools)
-packages_test=(clang clang-format clang-tidy libclang-rt-14-dev libcmocka-dev netcat-openbsd python3 python3-redis nodejs npm
+packages_test=(clang clang-format clang-tidy libclang-rt-14-dev libcmocka-dev netcat-openbsd python3 python3-redis python3-flask python3-flask-session nodejs npm
     shellcheck)
 packages_backports_run=()
 packages_backports_test=(valkey-server valkey-tools)

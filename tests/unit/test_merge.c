@@ -255,17 +255,25 @@ static void test_arrays_one_behind_the_other(void **state KW_UNUSED) {
     stage_expect_text(&stage, unexpected);
 }
 
-static void test_scripts_exist_where_all_have_them(void **state KW_UNUSED) {
+static void test_the_last_save_is_the_one_longest_ago(void **state KW_UNUSED) {
     struct stage stage;
-    stage_init(&stage, 3, merge_for("script|exists", KW_SERVE_SHARDS));
-    answer(&stage, 0, "*3\r\n:1\r\n:1\r\n:0\r\n");
-    answer(&stage, 1, "*3\r\n:1\r\n:0\r\n:0\r\n");
-    answer(&stage, 2, "*3\r\n:1\r\n:1\r\n:1\r\n");
-    stage_expect_text(&stage, "*3\r\n:1\r\n:0\r\n:0\r\n");
-    stage_init(&stage, 2, merge_for("script|exists", KW_SERVE_SHARDS));
-    answer(&stage, 0, "*2\r\n:1\r\n:1\r\n");
-    answer(&stage, 1, "*1\r\n:1\r\n");
+    stage_init(&stage, 3, merge_for("lastsave", KW_SERVE_SHARDS));
+    answer(&stage, 0, ":1700000020\r\n");
+    answer(&stage, 2, ":1700000030\r\n");
+    answer(&stage, 1, ":1700000010\r\n");
+    stage_expect_text(&stage, ":1700000010\r\n");
+    stage_init(&stage, 2, merge_for("lastsave", KW_SERVE_SHARDS));
+    answer(&stage, 0, ":5\r\n");
+    answer(&stage, 1, "+OK\r\n");
     stage_expect_text(&stage, unexpected);
+}
+
+static void test_events_that_were_reset_are_counted(void **state KW_UNUSED) {
+    struct stage stage;
+    stage_init(&stage, 2, merge_for("latency|reset", KW_SERVE_SHARDS));
+    answer(&stage, 0, ":2\r\n");
+    answer(&stage, 1, ":1\r\n");
+    stage_expect_text(&stage, ":3\r\n");
 }
 
 /* ---- failures ---- */
@@ -342,7 +350,8 @@ int main(void) {
         cmocka_unit_test(test_sums),
         cmocka_unit_test(test_all_ok_is_ok),
         cmocka_unit_test(test_arrays_one_behind_the_other),
-        cmocka_unit_test(test_scripts_exist_where_all_have_them),
+        cmocka_unit_test(test_the_last_save_is_the_one_longest_ago),
+        cmocka_unit_test(test_events_that_were_reset_are_counted),
         cmocka_unit_test(test_a_failed_part_is_the_reply),
         cmocka_unit_test(test_doubt_is_told_before_any_refusal),
         cmocka_unit_test(test_a_tolerant_merge_sees_the_failures_and_its_context_is_freed_once),

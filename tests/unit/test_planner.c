@@ -255,10 +255,23 @@ static void test_refused_commands_say_why(void **state KW_UNUSED) {
     assert_refused("SWAPDB 0 1", "-ERR 'swapdb' is not supported through Keyway: there is one database only\r\n");
     assert_refused("DEBUG SLEEP 0", "-ERR 'debug' is not supported through Keyway: run it at the node itself\r\n");
     /* A container's row holds for its subcommands. */
-    assert_refused("MODULE LIST", "-ERR 'module|list' is not supported through Keyway: run it at the node itself\r\n");
+    assert_refused("MODULE UNLOAD x",
+                   "-ERR 'module|unload' is not supported through Keyway: modules are loaded by each node, from its "
+                   "configuration file\r\n");
     /* Refused whatever the keys. */
     assert_refused("MIGRATE host 6379 foo 0 100",
                    "-ERR 'migrate' is not supported through Keyway: slots are moved by the cluster's own tools\r\n");
+}
+
+static void test_slots_named_as_arguments(void **state KW_UNUSED) {
+    assert_goes("CLUSTER COUNTKEYSINSLOT 5", KW_PLAN_FORWARD, 5);
+    assert_goes("CLUSTER GETKEYSINSLOT 16383 10", KW_PLAN_FORWARD, 16383);
+    /* No slot: any node says what is wrong with it. */
+    assert_goes("CLUSTER COUNTKEYSINSLOT x", KW_PLAN_FORWARD, -1);
+    assert_goes("CLUSTER COUNTKEYSINSLOT 16384", KW_PLAN_FORWARD, -1);
+    assert_goes("SPUBLISH foo x", KW_PLAN_FORWARD, 12182);
+    assert_goes("PUBLISH foo x", KW_PLAN_FORWARD, -1);
+    assert_goes("WATCH foo", KW_PLAN_EXCLUSIVE, 12182);
 }
 
 static void test_every_row_has_its_kind(void **state KW_UNUSED) {
@@ -458,6 +471,7 @@ int main(void) {
         cmocka_unit_test(test_cross_slot_names_keys_slots_and_tag),
         cmocka_unit_test(test_cross_slot_is_short_and_one_line_whatever_the_keys),
         cmocka_unit_test(test_refused_commands_say_why),
+        cmocka_unit_test(test_slots_named_as_arguments),
         cmocka_unit_test(test_every_row_has_its_kind),
         cmocka_unit_test(test_what_needs_no_key),
         cmocka_unit_test(test_blocking_commands_get_a_link_of_their_own),
