@@ -17,6 +17,7 @@
 #include "proxy/dispatch.h"
 #include "proxy/link.h"
 #include "proxy/order.h"
+#include "proxy/orphan.h"
 #include "proxy/publish.h"
 #include "proxy/redirect.h"
 #include "proxy/server.h"
@@ -169,6 +170,22 @@ static bool unasked_piece(struct kw_link *link, struct kw_chunk *chunk, size_t o
     return true;
 }
 
+/* A reply to somebody who has left. */
+static void unowned_piece(struct kw_link *link, struct kw_request *req, struct kw_chunk *chunk, size_t off, size_t len,
+                          bool done) {
+    bool orphan = req->flags & KW_REQF_ORPHAN;
+    if (orphan && kw_outq_add_try(&req->reply, link->worker->pool, chunk, off, len)) {
+        kw_link_close(link, "out of memory");
+        return;
+    }
+    if (!done) return;
+    kw_link_pop(link);
+    if (orphan) kw_orphan_answered(link, req);
+    kw_request_free(link->worker, req);
+    /* Not for the pool: one more CLIENT UNBLOCK may be on its way, and would hit its next user. */
+    if (orphan) kw_link_close(link, "not needed any more");
+}
+
 static void reply_piece(struct kw_link *link, struct kw_request *req, struct kw_chunk *chunk, size_t off, size_t len,
                         bool done) {
     if (!req->reply_type) req->reply_type = link->scan.first;
@@ -177,7 +194,7 @@ static void reply_piece(struct kw_link *link, struct kw_request *req, struct kw_
     } else if (req->flags & KW_REQF_INTERNAL) {
         internal_piece(link, req, chunk->data + off, len, done);
     } else if (!req->session) {
-        if (done) kw_request_free(link->worker, kw_link_pop(link));
+        unowned_piece(link, req, chunk, off, len, done);
     } else {
         data_piece(link, req, chunk, off, len, done);
     }

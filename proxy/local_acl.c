@@ -147,7 +147,7 @@ static bool random_bytes(unsigned char *out, size_t len) {
 
 void kw_local_acl_genpass(struct kw_local_call *call) {
     static const char digits[] = "0123456789abcdef";
-    unsigned char bytes[GENPASS_MAX_BITS / 8];
+    unsigned char bytes[GENPASS_MAX_BITS / 8] = {0};
     char text[GENPASS_MAX_BITS / 4];
     long long bits = GENPASS_DEFAULT_BITS;
     if (call->argc > 3) {

@@ -64,7 +64,7 @@ static bool same_secret(const char *secret, const struct kw_arg *given) {
 
 static bool login(struct kw_session *session, const struct kw_arg *user, const struct kw_arg *password) {
     const struct kw_limits *limits = kw_server_limits(session->worker->server);
-    if (user && !(user->len == 7 && memcmp(user->data, "default", 7) == 0)) return false;
+    if (!(user->len == 7 && memcmp(user->data, "default", 7) == 0)) return false;
     if (limits->needs_password && !same_secret(limits->password, password)) return false;
     session->authenticated = true;
     return true;
@@ -83,7 +83,8 @@ void kw_local_auth(struct kw_local_call *call) {
                                      "Are you sure your configuration is correct?");
         return;
     }
-    const struct kw_arg *user = call->argc == 3 ? &call->argv[1] : NULL;
+    static const struct kw_arg only_user = {"default", 7};
+    const struct kw_arg *user = call->argc == 3 ? &call->argv[1] : &only_user;
     if (login(call->session, user, &call->argv[call->argc - 1])) {
         kw_str_resp_simple(call->out, "OK");
     } else {

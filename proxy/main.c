@@ -6,6 +6,7 @@
 #include "base/config.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "cluster/command_reference.h"
 #include "proxy/server.h"
 #include "proxy/settings.h"
 
@@ -32,6 +33,8 @@ static int print_page(struct kw_config *cfg, const char *what) {
         kw_config_help(cfg, stdout);
     } else if (strcmp(what, "--reference") == 0) {
         kw_config_reference(cfg, stdout);
+    } else if (strcmp(what, "--commands") == 0) {
+        kw_command_reference(stdout);
     } else {
         return -1;
     }

@@ -61,6 +61,7 @@ enum kw_request_flag {
     KW_REQF_CACHING_YES = 1 << 21, /* CLIENT CACHING goes in front of it */
     KW_REQF_CACHING_NO = 1 << 22,
     KW_REQF_EVALSHA = 1 << 23, /* it calls scripts by digest */
+    KW_REQF_ORPHAN = 1 << 24,  /* its client left while it blocked: see orphan.h */
     KW_REQF_WATCH = 1 << 17,   /* WATCH: its link stays the session's */
     KW_REQF_PUBLISH = 1 << 18, /* its reply counts receivers: see publish.h */
 };

@@ -20,8 +20,10 @@ static struct kw_node *any_primary(struct kw_worker *worker) {
 }
 
 struct kw_node *kw_route_node(struct kw_worker *worker, const struct kw_request *req) {
-    if (req->target) return req->target;
-    return req->slot >= 0 ? worker->owner[req->slot] : any_primary(worker);
+    struct kw_node *node = req->target;
+    if (!node) node = req->slot >= 0 ? worker->owner[req->slot] : any_primary(worker);
+    /* A frozen node's kernel takes connections all the same: what goes there is stuck. Its successor will come. */
+    return node && node->failed ? NULL : node;
 }
 
 /* A node that refused a connection is tried again when its pause is over, like any other. */

@@ -18,6 +18,7 @@
 #include "proxy/intake.h"
 #include "proxy/link.h"
 #include "proxy/monitor.h"
+#include "proxy/orphan.h"
 #include "proxy/pubsub.h"
 #include "proxy/request.h"
 #include "proxy/server.h"
@@ -93,6 +94,7 @@ static void release_request(struct kw_worker *worker, struct kw_request *req) {
     bool exclusive = req->flags & KW_REQF_EXCLUSIVE;
     bool probing = exclusive && link && link->streaming == req && !kw_link_awaits(link, req);
     if (exclusive && link && link->streaming == req) link->streaming = NULL;
+    if (exclusive && link && req->flags & KW_REQF_UNBOUNDED && kw_orphan_adopt(link, req)) return;
     if (probing) {
         /* It is in no list of the link yet: only the question before it is. */
         kw_request_free(worker, req);

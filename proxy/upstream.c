@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/base.h"
 #include "proxy/link.h"
+#include "proxy/orphan.h"
 #include "proxy/server.h"
 #include "proxy/session.h"
 #include "proxy/worker.h"
@@ -221,6 +222,7 @@ static void tick_link(struct kw_link *link, uint64_t now_us, uint64_t timeout_us
         }
     }
     check_held(link, now_us);
+    if (link->head && link->head->flags & KW_REQF_ORPHAN) kw_orphan_unblock(link);
     if (link->head && !link->paused) kw_link_expire(link, now_us, timeout_us);
 }
 

@@ -2,6 +2,7 @@
  * The small tools: growing strings and the RESP that they write, the columns
  * of the error table, the lines of the log.
  */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -78,6 +79,75 @@ static void test_resp_pieces(void **state KW_UNUSED) {
     assert_int_equal(kw_reply_scan(&scan, str.data, str.len, &used), KW_REPLY_DONE);
     assert_int_equal(used, str.len);
     assert_str(&str, "*6\r\n$3\r\na\0b\r\n$0\r\n\r\n:-9223372036854775808\r\n$-1\r\n+OK\r\n-ERR 'x' at 7\r\n");
+}
+
+/* Each piece for RESP2 and for RESP3, as Redis 7.0 writes it for either. */
+static void test_resp3_types_and_what_resp2_has_in_their_place(void **state KW_UNUSED) {
+    static const char *const want[] = {
+        [2] = "*4\r\n*3\r\n*2\r\n$-1\r\n*-1\r\n:1\r\n:0\r\n$3\r\n1.5\r\n$4\r\na\r\nb\r\n*0\r\n*0\r\n",
+        [3] = "%2\r\n~3\r\n>2\r\n_\r\n_\r\n#t\r\n#f\r\n,1.5\r\n=8\r\ntxt:a\r\nb\r\n%0\r\n~0\r\n",
+    };
+    for (int resp = 2; resp <= 3; resp++) {
+        struct kw_str str = {0};
+        kw_str_resp_map(&str, resp, 2);
+        kw_str_resp_set(&str, resp, 3);
+        kw_str_resp_push(&str, resp, 2);
+        kw_str_resp_null(&str, resp);
+        kw_str_resp_null_array(&str, resp);
+        kw_str_resp_bool(&str, resp, 7); /* anything but 0 is true */
+        kw_str_resp_bool(&str, resp, 0);
+        kw_str_resp_double(&str, resp, 1.5);
+        kw_str_resp_verbatim(&str, resp, "a\r\nb", 4);
+        kw_str_resp_map(&str, resp, 0);
+        kw_str_resp_set(&str, resp, 0);
+        assert_text(&str, want[resp], strlen(want[resp]));
+    }
+}
+
+static void test_resp3_doubles(void **state KW_UNUSED) {
+    static const struct {
+        double value;
+        const char *text;
+    } rows[] = {
+        {0, "0"},
+        {-3, "-3"},
+        {10.5, "10.5"},
+        {1e21, "1e+21"},
+        {INFINITY, "inf"},
+        {-INFINITY, "-inf"},
+        {0.1, "0.10000000000000001"},
+        {1e-300, "1e-300"},
+    };
+    for (size_t i = 0; i < KW_ARRAY_LEN(rows); i++) {
+        struct kw_str resp2 = {0}, resp3 = {0}, want2 = {0}, want3 = {0};
+        kw_str_resp_double(&resp2, 2, rows[i].value);
+        kw_str_resp_double(&resp3, 3, rows[i].value);
+        kw_str_resp_text(&want2, rows[i].text);
+        kw_str_printf(&want3, ",%s\r\n", rows[i].text);
+        assert_text(&resp2, want2.data, want2.len);
+        assert_text(&resp3, want3.data, want3.len);
+        kw_str_deinit(&want2);
+        kw_str_deinit(&want3);
+    }
+}
+
+/* Counts are right in both: two pairs hold four values, so the whole is one reply. */
+static void test_a_map_is_one_reply_in_either_protocol(void **state KW_UNUSED) {
+    for (int resp = 2; resp <= 3; resp++) {
+        struct kw_str str = {0};
+        kw_str_resp_map(&str, resp, 2);
+        kw_str_resp_set(&str, resp, 2);
+        kw_str_resp_verbatim(&str, resp, "", 0);
+        kw_str_resp_null(&str, resp);
+        kw_str_resp_null_array(&str, resp);
+        kw_str_resp_bool(&str, resp, 1);
+        kw_str_resp_double(&str, resp, 2.25);
+        struct kw_reply_scan scan = {0};
+        size_t used = 0;
+        assert_int_equal(kw_reply_scan(&scan, str.data, str.len, &used), KW_REPLY_DONE);
+        assert_int_equal(used, str.len);
+        kw_str_deinit(&str);
+    }
 }
 
 static void test_an_error_cannot_break_the_framing(void **state KW_UNUSED) {
@@ -205,6 +275,9 @@ int main(void) {
         cmocka_unit_test(test_appending_grows_and_ends_with_nul),
         cmocka_unit_test(test_printf_of_every_length),
         cmocka_unit_test(test_resp_pieces),
+        cmocka_unit_test(test_resp3_types_and_what_resp2_has_in_their_place),
+        cmocka_unit_test(test_resp3_doubles),
+        cmocka_unit_test(test_a_map_is_one_reply_in_either_protocol),
         cmocka_unit_test(test_an_error_cannot_break_the_framing),
         cmocka_unit_test(test_error_columns),
         cmocka_unit_test(test_log_writes_one_clean_line_an_event),
