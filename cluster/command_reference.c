@@ -90,10 +90,16 @@ static const char *text_named(const struct text *texts, size_t count, const char
     return NULL;
 }
 
-/* The text of the command, else of its container. */
-static const char *text_of(const struct text *texts, size_t count, const struct kw_command *cmd) {
-    const char *text = text_named(texts, count, cmd->name);
-    return text || !cmd->parent ? text : text_named(texts, count, cmd->parent->name);
+/* What can be called: a container cannot be without a subcommand, but for COMMAND. */
+static bool callable(const struct kw_command *cmd) {
+    return !cmd->container || cmd->arity == -1;
+}
+
+/* Of the command, else of its container, unless that has a row of its own on the page. */
+static const char *deviation_of(const struct kw_command *cmd) {
+    const char *text = text_named(deviations, KW_ARRAY_LEN(deviations), cmd->name);
+    if (text || !cmd->parent || callable(cmd->parent)) return text;
+    return text_named(deviations, KW_ARRAY_LEN(deviations), cmd->parent->name);
 }
 
 /*
@@ -150,8 +156,8 @@ static void print_row(struct kw_planner *planner, const struct kw_command *cmd, 
         fputs("refused | ", to);
         print_cell(reason, to);
     } else {
-        const char *how = text_of(hows, KW_ARRAY_LEN(hows), cmd);
-        const char *deviation = text_of(deviations, KW_ARRAY_LEN(deviations), cmd);
+        const char *how = text_named(hows, KW_ARRAY_LEN(hows), cmd->name);
+        const char *deviation = deviation_of(cmd);
         print_cell(how_served(cmd), to);
         if (how) fputs(": ", to);
         print_cell(how ? how : "", to);
@@ -164,11 +170,6 @@ static void print_row(struct kw_planner *planner, const struct kw_command *cmd, 
 static int by_name(const void *a, const void *b) {
     const struct kw_command *const *one = a, *const *two = b;
     return strcmp((*one)->name, (*two)->name);
-}
-
-/* What can be called: a container cannot be without a subcommand, but for COMMAND. */
-static bool callable(const struct kw_command *cmd) {
-    return !cmd->container || cmd->arity == -1;
 }
 
 static void print_group(struct kw_planner *planner, const char *name, const char *title, FILE *to) {

@@ -29,6 +29,19 @@ static bool is_word(const char *at, size_t len, const char *word) {
     return len == strlen(word) && strncasecmp(at, word, len) == 0;
 }
 
+/* The argument behind BLOCK; 0: none. Groups, consumers and streams may have the names of options. */
+static uint32_t behind_block(const struct kw_request_parse *parse, const char *base) {
+    for (uint32_t i = 1; i + 1 < parse->argc; i++) {
+        const char *at = base + parse->args[i].off;
+        size_t len = parse->args[i].len;
+        if (is_word(at, len, "block")) return i + 1;
+        if (is_word(at, len, "streams")) return 0;
+        if (is_word(at, len, "group")) i += 2;
+        if (is_word(at, len, "count")) i++;
+    }
+    return 0;
+}
+
 /* The argument that is the timeout; 0: none. */
 static uint32_t find_timeout(const struct kw_request *req, const struct kw_request_parse *parse, const char *base,
                              bool *in_ms) {
@@ -38,9 +51,7 @@ static uint32_t find_timeout(const struct kw_request *req, const struct kw_reque
         if (rows[r].where == LAST) return parse->argc - 1;
         if (rows[r].where == FIRST) return 1;
         *in_ms = true;
-        for (uint32_t i = 1; i + 1 < parse->argc; i++) {
-            if (is_word(base + parse->args[i].off, parse->args[i].len, "block")) return i + 1;
-        }
+        return behind_block(parse, base);
     }
     return 0;
 }

@@ -67,9 +67,7 @@ static struct kw_link *read_link(struct kw_worker *worker, struct kw_node *prima
 struct kw_link *kw_route_link(struct kw_worker *worker, const struct kw_request *req, struct kw_link *prefer) {
     struct kw_node *node = kw_route_node(worker, req);
     if (KW_UNLIKELY(!node)) return NULL;
-    if (KW_UNLIKELY(req->session->tracking)) {
-        return prefer && prefer->node == node && !prefer->closing ? prefer : kw_tracking_link(req->session, node);
-    }
+    if (KW_UNLIKELY(req->session->tracking)) return kw_tracking_link(req->session, node);
     if (prefer) return prefer->node == node && !prefer->closing ? prefer : shared_link(node, req);
     if (KW_UNLIKELY(kw_server_limits(worker->server)->read_from != KW_READ_PRIMARY) && !req->target &&
         (req->flags & KW_REQF_READONLY) && req->slot >= 0) {

@@ -38,6 +38,7 @@ struct kw_tracker {
     struct kw_request *confirm; /* borrowed; to be answered when all legs are on */
     uint64_t confirm_due_us;
     bool broken;
+    bool forgotten; /* the client was told to forget all, and has read nothing since */
     bool reopened; /* pushes may have been missed until all legs are on again (BCAST) */
 };
 
@@ -84,9 +85,25 @@ static void on_target_gone(void *ref) {
     kw_str_deinit(&text);
 }
 
-/* An invalidation as a node sends it in RESP3; to the client, or to whom it named. */
+static const char forget_all[] = ">2\r\n$10\r\ninvalidate\r\n_\r\n";
+
+/* What was read and is still on its way may be in the client's cache by and by. */
+static bool has_reads_in_flight(const struct kw_session *session) {
+    for (const struct kw_request *req = session->active_head; req; req = req->active_next) {
+        if (req->flags & KW_REQF_READONLY) return true;
+    }
+    return false;
+}
+
+/*
+ * An invalidation as a node sends it in RESP3; to the client, or to whom it named. After FLUSHALL every shard says that
+ * all is to be forgotten; once is enough while nothing new was read.
+ */
 static void invalidate(struct kw_tracker *tracker, const char *frame, size_t len) {
     struct kw_session *session = tracker->session;
+    bool all = len == sizeof(forget_all) - 1 && memcmp(frame, forget_all, len) == 0;
+    if (all && tracker->forgotten) return;
+    tracker->forgotten = all && !has_reads_in_flight(session);
     if (tracker->options.redirect) {
         kw_redirected_send(session, tracker->options.redirect_worker, tracker->options.redirect, frame, len,
                            on_target_gone);
@@ -94,8 +111,6 @@ static void invalidate(struct kw_tracker *tracker, const char *frame, size_t len
         push_text(session, frame, len);
     }
 }
-
-static const char forget_all[] = ">2\r\n$10\r\ninvalidate\r\n_\r\n";
 
 static void flush(struct kw_tracker *tracker) {
     invalidate(tracker, forget_all, sizeof(forget_all) - 1);
@@ -257,6 +272,7 @@ static void on_ready(struct kw_link *link) {
 struct kw_link *kw_tracking_link(struct kw_session *session, struct kw_node *node) {
     struct kw_tracker *tracker = tracker_of(session);
     struct leg *leg = leg_find(tracker, node);
+    tracker->forgotten = false; /* something is about to be asked */
     if (!leg) leg = leg_open(tracker, node);
     return leg && leg->data && !leg->data->closing ? leg->data : NULL;
 }

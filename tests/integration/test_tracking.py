@@ -122,6 +122,14 @@ class Modes(harness.JudgedTest):
             ("CLIENT", "TRACKING", "OFF", "NOSUCH"),
         )])
 
+    def test_flushall_is_told_once(self):
+        """Every shard says that all is to be forgotten; a client of one Redis hears it once."""
+        self.both([
+            ("a", "HELLO", "3"), ("a", "CLIENT", "TRACKING", "ON"), ("b", "SET", "k", "1"), ("b", "SET", "l", "1"),
+            ("b", "SET", "m", "1"), ("a", "GET", "k"), ("a", "GET", "l"), ("a", "GET", "m"), ("b", "FLUSHALL"),
+            ("a", None, 1), ("a", "PING"), ("a", "GET", "k"), ("b", "FLUSHALL"), ("a", None, 1), ("a", "PING"),
+        ])
+
     def test_reset_ends_it(self):
         self.both([
             ("a", "HELLO", "3"), ("a", "CLIENT", "TRACKING", "ON"), ("a", "GET", "k"), ("a", "RESET"),

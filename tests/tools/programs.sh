@@ -17,30 +17,42 @@ show_failure() {
     grep -vE '^(ok [0-9]+|.* \.\.\. ok$)' "$2" | tail -n 60
 }
 
-# run_counted NAME SECONDS COMMAND...: a command whose last line is "N passed, N failed, N skipped".
-run_counted() {
-    local name=$1
+# start_counted NAME SECONDS COMMAND...: runs a command whose last line is "N passed, N failed, N skipped" to its end.
+start_counted() {
+    local log=$logs/${stage}_$1.log
     local seconds=$2
-    shift 2
-    local log=$logs/${stage}_$name.log
     local began=$SECONDS
     local code=0
+    shift 2
     timeout -k 20 "$seconds" "$@" >"$log" 2>&1 </dev/null || code=$?
-    local line p f s
+    [ "$code" -eq 124 ] && echo "(ended after $seconds s)" >>"$log"
+    echo "$code $((SECONDS - began))" >"$log.end"
+}
+
+# judge_counted NAME: counts what it said, when it has ended.
+judge_counted() {
+    local log=$logs/${stage}_$1.log
+    local line code spent p f s
+    read -r code spent <"$log.end"
+    rm -f "$log.end"
     line=$(tail -n 1 "$log")
     if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then
         p=${BASH_REMATCH[1]} f=${BASH_REMATCH[2]} s=${BASH_REMATCH[3]}
         [ "$code" -ne 0 ] && [ "$f" -eq 0 ] && f=1
     else
         p=0 f=1 s=0
-        [ "$code" -eq 124 ] && echo "(ended after $seconds s)" >>"$log"
     fi
     count "$p" "$f" "$s"
     if [ "$f" -eq 0 ]; then
-        printf 'ok      %-28s %4d passed, %d skipped, %d s\n' "$name" "$p" "$s" $((SECONDS - began))
+        printf 'ok      %-28s %4d passed, %d skipped, %d s\n' "$1" "$p" "$s" "$spent"
     else
-        show_failure "$name" "$log"
+        show_failure "$1" "$log"
     fi
+}
+
+run_counted() {
+    start_counted "$@"
+    judge_counted "$1"
 }
 
 # run_unit FOLDER: every unit test program in it; cmocka prints TAP, one line a test case.
@@ -92,21 +104,33 @@ declared() {
 }
 
 # run_integration FOLDER FACTOR [NAME...]: the test files, or those, with the programs of a build folder. FACTOR
-# stretches the time that a file may take; files that declare "# sanitizers: no" only run where it is 1.
+# stretches the time that a file may take. Where it is more than 1 time is no object of the tests: two files run at once,
+# and those that declare "# sanitizers: no" do not run.
 run_integration() {
     local folder=$1
     local factor=$2
     shift 2
     local file name seconds
+    local names=()
     for file in tests/integration/test_*.py; do
         name=$(basename "$file" .py)
         [ $# -eq 0 ] || [[ " $* " == *" $name "* ]] || continue
         [ ${#only_tests[@]} -eq 0 ] || [[ " ${only_tests[*]} " == *" $name "* ]] || continue
         [ "$factor" -eq 1 ] || [ "$(declared sanitizers "$file")" != no ] || continue
         seconds=$(declared timeout "$file")
-        run_counted "$name" $((${seconds:-300} * factor)) \
-            env KEYWAY_BIN_DIR="$root/$folder/bin" "${steady[@]}" /usr/bin/python3 "$file"
+        names+=("$name")
+        start_counted "$name" $((${seconds:-300} * factor)) \
+            env KEYWAY_BIN_DIR="$root/$folder/bin" "${steady[@]}" /usr/bin/python3 "$file" &
+        if [ "$factor" -eq 1 ]; then
+            wait
+            judge_counted "$name"
+        else
+            while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
+        fi
     done
+    [ "$factor" -gt 1 ] || return 0
+    wait
+    for name in "${names[@]}"; do judge_counted "$name"; done
 }
 
 # npm_install FOLDER: its packages, exactly those of the lock file where there is one; nothing when they are there.

@@ -79,7 +79,11 @@ stage_unit() {
     run_cases build
 }
 
+# The sanitizers need fewer random commands than the run that only compares replies.
+fewer_random=(KEYWAY_RANDOM_COMMANDS=40000 KEYWAY_EVERY_COMMANDS=40000)
+
 stage_asan() {
+    local -x "${fewer_random[@]}"
     folder_ready build-asan "${build_asan_options[@]}" || return
     run_unit build-asan
     run_cases build-asan
@@ -87,6 +91,7 @@ stage_asan() {
 }
 
 stage_tsan() {
+    local -x "${fewer_random[@]}"
     folder_ready build-tsan "${build_tsan_options[@]}" || return
     run_unit build-tsan
     run_integration build-tsan 5 "${tsan_tests[@]}"
