@@ -25,6 +25,7 @@ enum { NODE_RETRY_US = 10 * 1000, PAUSE_FIRST_US = 5 * 1000, PAUSE_LAST_US = 100
 
 static void active_append(struct kw_session *session, struct kw_request *req) {
     session->multikey += (req->flags & KW_REQF_MULTIKEY) != 0;
+    session->writes += kw_request_is_write(req);
     req->active_prev = session->active_tail;
     req->active_next = NULL;
     if (session->active_tail) {
@@ -71,6 +72,7 @@ void kw_dispatch_forget(struct kw_request *req) {
     }
     req->active_prev = req->active_next = NULL;
     session->multikey -= (req->flags & KW_REQF_MULTIKEY) != 0;
+    session->writes -= kw_request_is_write(req);
     if (session->parked > 0) kw_dispatch_later(session);
 }
 
@@ -94,6 +96,7 @@ void kw_dispatch_drop_session(struct kw_session *session) {
     irregular_set(session, false);
     session->parked = 0;
     session->multikey = 0;
+    session->writes = 0;
 }
 
 void kw_dispatch_later(struct kw_session *session) {
@@ -136,6 +139,7 @@ static bool may_go_at_once(struct kw_session *session, const struct kw_request *
     if (session->parked > 0 || session->route_seq != worker->route_seq || (req->flags & KW_REQF_EXCLUSIVE))
         return false;
     if (session->multikey > 0 && held_by_multikey(session, req)) return false;
+    if (KW_UNLIKELY(kw_request_is_message(req)) && session->writes > 0) return false;
     return !worker->any_open || req->slot < 0 || !kw_dispatch_slot_is_open(worker, (unsigned)req->slot);
 }
 

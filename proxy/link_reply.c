@@ -76,6 +76,21 @@ static void finish(struct kw_link *link, struct kw_request *req) {
     kw_request_complete(link->worker, req);
 }
 
+/*
+ * EXEC was refused because of what was queued, and that was no redirect. The client was told QUEUED, so the reason is
+ * new to it: it is put in the words that Redis has for a transaction that cannot begin. `text` begins with the reason.
+ */
+static void reply_aborted(struct kw_worker *worker, struct kw_request *req, const char *text, size_t len) {
+    const char *end = memchr(text, '\r', len);
+    const char *why = len > 0 && text[0] == '-' ? text + 1 : text;
+    size_t why_len = (size_t)((end ? end : text + len) - why);
+    if (why_len > 4 && memcmp(why, "ERR ", 4) == 0) {
+        why += 4;
+        why_len -= 4;
+    }
+    kw_request_reply_error(worker, req, "EXECABORT Transaction discarded because of: %.*s", (int)why_len, why);
+}
+
 /* The whole reply is an error: a redirect is acted on, anything else is the client's. */
 static void error_done(struct kw_link *link, const char *text, size_t len) {
     struct kw_request *req = kw_link_pop(link);
@@ -88,9 +103,7 @@ static void error_done(struct kw_link *link, const char *text, size_t len) {
         return;
     }
     if (req->flags & KW_REQF_QUEUE_ERROR) {
-        /* EXEC was refused because of what was queued, and that was no redirect. */
-        static const char abort_text[] = "-EXECABORT Transaction discarded because of previous errors.\r\n";
-        kw_request_reply_text(link->worker, req, abort_text, sizeof(abort_text) - 1);
+        reply_aborted(link->worker, req, text, len);
     }
     finish(link, req);
 }

@@ -25,6 +25,7 @@ static void new_generation(struct kw_worker *worker) {
     worker->pass_barrier = false;
     worker->pass_seen = NULL;
     worker->pass_group = NULL;
+    worker->pass_write = false;
 }
 
 /* Parts of one command for all shards stand next to each other: what is before the first is before all of them. */
@@ -55,6 +56,7 @@ void kw_order_note_inflight(struct kw_worker *worker, const struct kw_request *r
     note_group(worker, req);
     if (req->flags & (KW_REQF_ANY_SLOT | KW_REQF_EXCLUSIVE)) worker->pass_barrier = true;
     worker->pass_seen = req;
+    worker->pass_write |= kw_request_is_write(req);
     if (req->slot < 0) return;
     int slot = req->slot;
     if (!stamped(worker, slot)) {
@@ -76,6 +78,7 @@ void kw_order_note_waiting(struct kw_worker *worker, const struct kw_request *re
     note_group(worker, req);
     if (req->flags & (KW_REQF_ANY_SLOT | KW_REQF_EXCLUSIVE)) worker->pass_barrier = true;
     worker->pass_seen = req;
+    worker->pass_write |= kw_request_is_write(req);
     if (req->slot < 0) return;
     worker->pass_stamp[req->slot] = worker->pass_generation;
     worker->pass_blocked[req->slot] = KW_PASS_BLOCKED;
@@ -89,6 +92,8 @@ bool kw_order_may_send(struct kw_worker *worker, const struct kw_request *req, s
     }
     if (worker->pass_barrier) return false;
     if (req->flags & KW_REQF_EXCLUSIVE) return !worker->pass_seen;
+    /* Who hears of it may look at once. */
+    if (kw_request_is_message(req) && worker->pass_write) return false;
     if (req->slot < 0) return true;
     if (req->later_inflight) return false;
     if (!stamped(worker, req->slot)) return true;

@@ -117,6 +117,16 @@ void kw_request_free(struct kw_worker *worker, struct kw_request *req);
 /* Moves to `state`, checked against the table. */
 void kw_request_move(struct kw_request *req, enum kw_request_state state);
 
+/* PUBLISH or SPUBLISH: it tells of what was written before it, so it waits for that. */
+static inline bool kw_request_is_message(const struct kw_request *req) {
+    return req->flags & KW_REQF_PUBLISH && req->skip_total == 0;
+}
+
+/* May have changed what a later message tells of. */
+static inline bool kw_request_is_write(const struct kw_request *req) {
+    return !(req->flags & KW_REQF_READONLY) && !kw_request_is_message(req);
+}
+
 /* Size of the command on the wire, bytes. */
 static inline size_t kw_frame_bytes(const struct kw_frame *frame) {
     return frame->len + frame->rest.bytes;

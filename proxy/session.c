@@ -344,7 +344,7 @@ static void check_output_limit(struct kw_session *session, uint32_t now_s) {
     } else if (!session->over_soft_s) {
         session->over_soft_s = now_s;
     }
-    if (over_hard || (over_soft && now_s - session->over_soft_s >= limits->soft_s)) {
+    if (over_hard || (over_soft && now_s - session->over_soft_s > limits->soft_s)) {
         static struct kw_log_limit limit;
         kw_log_limited(&limit, KW_LOG_WARNING,
                        "client id=%llu closed for overcoming of output buffer limits (%zu bytes)",

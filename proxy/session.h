@@ -51,6 +51,7 @@ struct kw_session {
     uint32_t inflight;          /* requests in queue */
     uint32_t parked;            /* of the active ones */
     uint32_t multikey;          /* of the active ones: those that hold back what follows in their slot */
+    uint32_t writes;            /* of the active ones: what a message published behind them may tell of */
     uint32_t reply_avg;         /* bytes, moving average: how many may be in flight */
     uint32_t created_s, last_s; /* monotonic seconds */
     uint32_t wrote_s;           /* when the client last took bytes */

@@ -348,8 +348,10 @@ void kw_tracking_stop(struct kw_session *session) {
 void kw_tracking_restart(struct kw_session *session) {
     struct kw_tracker *tracker = tracker_of(session);
     if (!tracker) return;
+    bool had_legs = tracker->legs != NULL;
     leg_close_all(tracker);
-    flush(tracker);
+    /* Without a leg nothing was read since tracking began, or the client was told when the last one was lost. */
+    if (had_legs) flush(tracker);
 }
 
 void kw_tracking_caching(struct kw_session *session, enum kw_caching caching) {

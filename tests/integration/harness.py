@@ -612,8 +612,6 @@ class Cluster:
             node("CLUSTER", "SET-CONFIG-EPOCH", i + 1)
         for i in range(n):
             self.nodes[i]("CLUSTER", "ADDSLOTSRANGE", SLOTS * i // n, SLOTS * (i + 1) // n - 1)
-        for node in self.nodes[1:]:
-            self.nodes[0]("CLUSTER", "MEET", HOST, node.port, node.bus_port)
         wait_until(self._all_met, 30, "the nodes to meet")
         for i, node in enumerate(self.nodes[n:]):
             node("CLUSTER", "REPLICATE", self.nodes[i % n].id)
@@ -629,6 +627,11 @@ class Cluster:
         return all(len(r) == 3 + self.replicas for node in self.nodes for r in node("CLUSTER", "SLOTS"))
 
     def _all_met(self):
+        known = self.nodes[0]("CLUSTER", "NODES").decode()
+        for node in self.nodes[1:]:
+            # Told once, or again where the handshake took too long and was given up.
+            if ":%d@" % node.port not in known:
+                self.nodes[0]("CLUSTER", "MEET", HOST, node.port, node.bus_port)
         for node in self.nodes:
             lines = node("CLUSTER", "NODES").decode().splitlines()
             if len(lines) != len(self.nodes) or any("handshake" in line or " disconnected" in line for line in lines):

@@ -210,6 +210,17 @@ class Fanout(Base):
         if not harness.SANITIZER:
             self.assertLess(self.proxy.rss_kb() - before, 40000)
 
+    def test_a_message_tells_of_what_was_written_before_it(self):
+        """SET and PUBLISH in one pipeline, the key at a shard that is busy: who hears of it finds it."""
+        c, other, p = self.subscribe("news"), self.client(), self.client()
+        key = self.cluster.key(2, "news")
+        spin = "local n = 0 for i = 1, tonumber(ARGV[1]) do n = n + i end return n"
+        for i in range(20):
+            p.send(encode("EVAL", spin, 1, key, 1000000) + encode("SET", key, i) + encode("PUBLISH", "news", i))
+            self.assertEqual(c.read(20)[2], b"%d" % i)
+            self.assertEqual(other("GET", key), b"%d" % i)
+            self.assertEqual(p.read_n(3)[1:], [b"OK", 1])
+
     def test_pipelined_subscribe_publish(self):
         c = self.client()
         c.ok("HELLO", "3")
