@@ -200,7 +200,7 @@ void kw_local_hello(struct kw_local_call *call) {
     }
     bool other = kw_session_resp(call->session) != version;
     call->session->resp3 = version == 3;
-    if (other) kw_tracking_restart(call->session);
+    if (other) kw_tracking_protocol(call->session);
     hello_reply(call);
 }
 

@@ -25,7 +25,7 @@ struct leg {
     struct kw_tracker *tracker;
     struct kw_node *node;      /* borrowed: lives as long as a link */
     struct kw_link *data;      /* borrowed; NULL until the companion is ready */
-    struct kw_link *companion; /* borrowed; RESP2 only */
+    struct kw_link *companion; /* borrowed; where pushes come, unless that is with the replies: RESP3, no REDIRECT */
     bool on;                   /* the node has confirmed */
 };
 
@@ -237,7 +237,7 @@ static struct leg *leg_open(struct kw_tracker *tracker, struct kw_node *node) {
     leg->node = node;
     leg->next = tracker->legs;
     tracker->legs = leg;
-    if (tracker->session->resp3) {
+    if (tracker->session->resp3 && !tracker->options.redirect) {
         open_data(leg);
     } else {
         leg->companion = kw_link_new_push(node, &tracking_owner, leg);
@@ -345,13 +345,27 @@ void kw_tracking_stop(struct kw_session *session) {
     worker->route_seq++;
 }
 
-void kw_tracking_restart(struct kw_session *session) {
+/* The nodes go on tracking; only their replies change. A link that cannot be told so is lost like any other. */
+static void speak(struct kw_tracker *tracker) {
+    struct leg *next;
+    for (struct leg *leg = tracker->legs; leg; leg = next) {
+        next = leg->next;
+        if (leg->data && kw_link_speak(leg->data, kw_session_resp(tracker->session))) {
+            kw_link_close(leg->data, "out of memory");
+        }
+    }
+}
+
+void kw_tracking_protocol(struct kw_session *session) {
     struct kw_tracker *tracker = tracker_of(session);
-    if (!tracker) return;
-    bool had_legs = tracker->legs != NULL;
+    if (!tracker || !tracker->legs) return;
+    if (!session->resp3 || tracker->options.redirect) {
+        speak(tracker);
+        return;
+    }
+    /* In RESP3 a push must come on the link of the replies: legs made for RESP2 have it on another. */
     leg_close_all(tracker);
-    /* Without a leg nothing was read since tracking began, or the client was told when the last one was lost. */
-    if (had_legs) flush(tracker);
+    flush(tracker);
 }
 
 void kw_tracking_caching(struct kw_session *session, enum kw_caching caching) {

@@ -43,8 +43,8 @@ void kw_tracking_start(struct kw_session *session, struct kw_tracking_options *o
 void kw_tracking_confirm(struct kw_session *session, struct kw_request *req);
 /* Ends; also at the session's end. */
 void kw_tracking_stop(struct kw_session *session);
-/* The client speaks another protocol from here on: new links, and everything forgotten. */
-void kw_tracking_restart(struct kw_session *session);
+/* The client speaks another protocol from here on; nothing of it is in flight. */
+void kw_tracking_protocol(struct kw_session *session);
 
 /* What is in force; NULL: not tracking. */
 const struct kw_tracking_options *kw_tracking_options(const struct kw_session *session);

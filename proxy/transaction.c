@@ -59,7 +59,7 @@ static bool runs_now(const struct kw_command *cmd) {
 /* Answered by the proxy elsewhere, but a node's answer is as good. */
 static bool node_can_answer(const struct kw_command *cmd) {
     return strcmp(cmd->name, "ping") == 0 || strcmp(cmd->name, "echo") == 0 || strcmp(cmd->name, "time") == 0 ||
-           strcmp(cmd->name, "select") == 0;
+           strcmp(cmd->name, "select") == 0 || strcmp(cmd->name, "unwatch") == 0;
 }
 
 /* The slot that the command needs (-1: any), or false after the error was written. */

@@ -47,6 +47,8 @@ class Watch(harness.JudgedTest):
                  ("a", "MULTI"), ("a", "GET", "{w}k"), ("a", "EXEC")],
                 [("a", "WATCH", "{w}k"), ("b", "SET", "{w}k", "6"), ("a", "RESET"), ("a", "MULTI"), ("a", "GET", "{w}k"),
                  ("a", "EXEC")],
+                [("a", "WATCH", "{w}k"), ("b", "SET", "{w}k", "7"), ("a", "MULTI"), ("a", "UNWATCH"), ("a", "EXEC"),
+                 ("a", "MULTI"), ("a", "UNWATCH"), ("a", "EXEC")],
                 [("a", "WATCH"), ("a", "UNWATCH", "x"), ("a", "UNWATCH")],
                 [("a", "WATCH", "{w}k"), ("a", "MULTI"), ("a", "HSET", "{w}k", "f", "v"), ("a", "INCR", "{w}k"), ("a", "EXEC")],
             ):

@@ -181,6 +181,71 @@ static void test_parts_of_one_broadcast_do_not_wait_for_each_other(void **state 
     assert_pass(2, NULL);
 }
 
+/* Done and out of the list, as when its reply has left. */
+static void finish(struct kw_request *req) {
+    if (req->state == KW_REQ_PARKED) kw_request_move(req, KW_REQ_INFLIGHT);
+    kw_request_move(req, KW_REQ_DONE);
+    if (req->active_prev) {
+        req->active_prev->active_next = req->active_next;
+    } else {
+        session->active_head = req->active_next;
+    }
+    if (req->active_next) {
+        req->active_next->active_prev = req->active_prev;
+    } else {
+        session->active_tail = req->active_prev;
+    }
+    kw_request_free(worker, req);
+}
+
+static void add_parts(struct kw_request *parent, unsigned count) {
+    while (count-- > 0) add(-1, NULL, KW_REQF_ANY_SLOT)->parent = parent;
+}
+
+/* Two of a slot on two links, a SET that waits for them, then DBSIZE, which must see the SET: its parts go together. */
+static void test_parts_for_all_shards_wait_for_what_is_parked_before_them(void **state KW_UNUSED) {
+    struct kw_request dbsize = {0};
+    struct kw_request *first = add(5, links[0], 0), *second = add(5, links[1], 0), *set = add(5, NULL, 0);
+    add_parts(&dbsize, 3);
+    assert_pass(0, NULL);
+    finish(first);
+    assert_pass(1, links[1]); /* the SET alone */
+    kw_request_move(set, KW_REQ_INFLIGHT);
+    set->link = links[1];
+    assert_pass(0, NULL);
+    finish(second);
+    assert_pass(0, NULL);
+    finish(set);
+    assert_pass(3, NULL);
+}
+
+/* One part is at its node already, another has to be sent again: what came behind them still waits for both. */
+static void test_a_part_that_is_sent_again_goes_before_what_follows(void **state KW_UNUSED) {
+    struct kw_request dbsize = {0};
+    add_parts(&dbsize, 2);
+    kw_request_move(session->active_head, KW_REQ_INFLIGHT);
+    session->active_head->link = links[0];
+    add(5, NULL, 0);
+    assert_pass(1, NULL); /* the second part */
+    finish(session->active_tail->active_prev);
+    assert_pass(0, NULL);
+    finish(session->active_head);
+    assert_pass(1, NULL); /* the one of the slot */
+}
+
+static void test_two_broadcasts_with_one_of_a_slot_between(void **state KW_UNUSED) {
+    struct kw_request before = {0}, behind = {0};
+    add_parts(&before, 2);
+    struct kw_request *set = add(5, NULL, 0);
+    add_parts(&behind, 2);
+    assert_pass(2, NULL); /* those of the first */
+    finish(session->active_head);
+    finish(session->active_head);
+    assert_pass(1, NULL); /* the SET */
+    finish(set);
+    assert_pass(2, NULL);
+}
+
 static void test_an_exclusive_one_is_alone(void **state KW_UNUSED) {
     add(5, NULL, KW_REQF_EXCLUSIVE);
     assert_pass(1, NULL);
@@ -306,6 +371,9 @@ int main(void) {
         TEST(test_a_slot_that_is_being_moved_takes_one_at_a_time),
         TEST(test_what_concerns_all_slots_waits_for_all_and_all_for_it),
         TEST(test_parts_of_one_broadcast_do_not_wait_for_each_other),
+        TEST(test_parts_for_all_shards_wait_for_what_is_parked_before_them),
+        TEST(test_a_part_that_is_sent_again_goes_before_what_follows),
+        TEST(test_two_broadcasts_with_one_of_a_slot_between),
         TEST(test_an_exclusive_one_is_alone),
         TEST(test_an_exclusive_one_waits_for_those_before),
         TEST(test_stamps_survive_the_generation_wrapping),
