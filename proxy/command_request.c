@@ -323,9 +323,10 @@ static bool must_wait(struct kw_session *session, const struct kw_command *cmd) 
 }
 
 /* What CLIENT PAUSE has to know of a transaction when EXEC comes. */
-static void note_queued(struct kw_session *session, const struct kw_command *cmd) {
+static void note_queued(struct kw_session *session, const struct kw_command *cmd, size_t argc) {
     bool first = kw_transaction_length(session) <= 1;
-    session->queued_write = (!first && session->queued_write) || cmd->flags & (KW_CMD_WRITE | KW_CMD_MAY_REPLICATE);
+    bool before = !first && session->queued_write;
+    session->queued_write = before || kw_pause_may_write(session, cmd, session->worker->argv, argc);
 }
 
 /* False: not now. `queued` is set when it has become part of a transaction, or was refused there. */
@@ -335,7 +336,7 @@ static bool run_plan(struct kw_session *session, const struct kw_command *cmd, c
     struct kw_plan plan;
     if (KW_UNLIKELY(cmd->flags & KW_CMD_NOSCRIPT)) note_script(session, cmd, argc);
     if (KW_UNLIKELY(session->transaction != NULL) && kw_transaction_queue(session, cmd, worker->argv, argc, frame)) {
-        note_queued(session, cmd);
+        note_queued(session, cmd, argc);
         *queued = true;
         return true;
     }

@@ -4,7 +4,6 @@
  * order, so that a refusal can be told to whom it belongs. A lost feed takes its
  * sources with it; the topics find new ones.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -117,8 +116,8 @@ static bool take_bulk(const char **at, const char *end, struct kw_arg *out) {
     if (*at >= end || **at != '$') return false;
     const char *lf = memchr(*at, '\n', (size_t)(end - *at));
     if (!lf) return false;
-    size_t len = (size_t)strtoul(*at + 1, NULL, 10);
-    if ((size_t)(end - lf - 1) < len + 2) return false;
+    size_t len = kw_digits(*at + 1, lf), left = (size_t)(end - lf - 1);
+    if (left < 2 || len > left - 2) return false; /* a null, $-1, has no digits */
     *out = (struct kw_arg){lf + 1, len};
     *at = lf + 1 + len + 2;
     return true;

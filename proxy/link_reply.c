@@ -7,7 +7,6 @@
  * never handed to the kernel in full: it did not run, and is sent again; a read:
  * sent again; anything else: -INDOUBT, for nobody can know.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/base.h"
@@ -34,7 +33,7 @@ static void internal_done(struct kw_link *link, const char *text, size_t len) {
     if (req->flags & KW_REQF_PROBE) {
         kw_stream_probed(link, text, len);
     } else if (req->flags & KW_REQF_CLIENT_ID && text[0] == ':') {
-        link->node_client_id = strtoull(text + 1, NULL, 10);
+        link->node_client_id = kw_digits(text + 1, text + len);
         if (link->kind == KW_LINK_PUSH && link->owner && link->owner->ready) link->owner->ready(link);
     } else if (req->flags & KW_REQF_READY && text[0] != '-') {
         if (link->owner && link->owner->ready) link->owner->ready(link);

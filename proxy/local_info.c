@@ -118,6 +118,7 @@ static void print_stats(struct info *info, struct kw_str *out) {
                   (unsigned long long)info->stats.bytes_in, (unsigned long long)info->stats.bytes_out,
                   (unsigned long long)facts.rejected_connections);
     struct kw_topics *topics = kw_server_topics(info->server);
+    kw_str_printf(out, "total_error_replies:%llu\r\n", (unsigned long long)info->stats.error_replies);
     kw_str_printf(out, "pubsub_channels:%zu\r\npubsub_patterns:%zu\r\npubsubshard_channels:%zu\r\n",
                   kw_topics_count(topics, KW_TOPIC_CHANNEL), kw_topics_count(topics, KW_TOPIC_PATTERN),
                   kw_topics_count(topics, KW_TOPIC_SHARD));

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/resp_request.h"
 #include "base/str.h"
+#include "proxy/local.h"
 #include "proxy/request.h"
 #include "proxy/session.h"
 #include "proxy/upstream.h"
@@ -101,8 +102,9 @@ static bool from_right(const struct kw_request *req) {
     const char *base = req->frame.chunk->data + req->frame.off;
     bool right = false;
     if (kw_request_parse(&parse, &any, base, req->frame.len) == KW_REQUEST_COMPLETE && parse.argc > 3) {
-        long long keys = strtoll(base + parse.args[2].off, NULL, 10);
-        if (keys > 0 && keys + 3 < parse.argc) {
+        struct kw_arg number = {base + parse.args[2].off, parse.args[2].len};
+        long long keys;
+        if (kw_arg_int(&number, &keys) && keys > 0 && keys < (long long)parse.argc - 3) {
             const struct kw_request_arg *where = &parse.args[keys + 3];
             right = where->len == 5 && strncasecmp(base + where->off, "right", 5) == 0;
         }
@@ -140,6 +142,7 @@ void kw_orphan_answered(struct kw_link *link, struct kw_request *req) {
     size_t len = req->reply.bytes, count = 0;
     char *text = kw_malloc(len + 1);
     kw_outq_peek(&req->reply, text, len);
+    text[len] = '\0';
     struct kw_arg *words = scalars(text, len, &count);
     bool pairs = rows[row].how == ADD_MEMBER || rows[row].how == ADD_MEMBERS;
     if (count > 1 && (!pairs || count % 2 == 1)) put_back(link, req, row, words, count);

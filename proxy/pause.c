@@ -145,8 +145,8 @@ static bool script_only_reads(struct kw_worker *worker, const struct kw_command 
     return reads;
 }
 
-static bool may_write(const struct kw_session *session, const struct kw_command *cmd, const struct kw_arg *argv,
-                      size_t argc) {
+bool kw_pause_may_write(const struct kw_session *session, const struct kw_command *cmd, const struct kw_arg *argv,
+                        size_t argc) {
     if (strcmp(cmd->name, "exec") == 0) return kw_transaction_length(session) > 0 && session->queued_write;
     if (!(cmd->flags & (KW_CMD_WRITE | KW_CMD_MAY_REPLICATE))) return false;
     return !(cmd->flags & KW_CMD_NOSCRIPT && argc > 1 && script_only_reads(session->worker, cmd, &argv[1]));
@@ -158,7 +158,7 @@ bool kw_pause_holds(struct kw_session *session, const struct kw_command *cmd, co
     uint32_t kind = kw_alert_word(alert) & KW_ALERT_PAUSE;
     /* A monitor is no normal client, and goes on. */
     if (!kind || session->monitor) return false;
-    if (!(kind & KW_ALERT_PAUSE_ALL) && !may_write(session, cmd, argv, argc)) return false;
+    if (!(kind & KW_ALERT_PAUSE_ALL) && !kw_pause_may_write(session, cmd, argv, argc)) return false;
     uint64_t us = left_us(alert);
     if (us == 0) {
         uv_mutex_lock(&alert->lock);

@@ -30,6 +30,9 @@ void kw_pause_begin(struct kw_alert *alert, uint64_t timeout_ms, bool all);
 /* Ends it; workers take up what waits. Any thread. */
 void kw_pause_end(struct kw_server *server);
 
+/* Whether CLIENT PAUSE WRITE holds the command; a script that says that it only reads is none. */
+bool kw_pause_may_write(const struct kw_session *session, const struct kw_command *cmd, const struct kw_arg *argv,
+                        size_t argc);
 /* True when the command must wait: the session is marked, and woken at the end of the pause. Worker's thread. */
 bool kw_pause_holds(struct kw_session *session, const struct kw_command *cmd, const struct kw_arg *argv, size_t argc);
 

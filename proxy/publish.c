@@ -23,7 +23,7 @@ static bool channel_of(const char *head, size_t len, struct kw_arg *out) {
     if (!at || at >= end || *at != '$') return false;
     const char *lf = memchr(at, '\n', (size_t)(end - at));
     if (!lf) return false;
-    *out = (struct kw_arg){lf + 1, (size_t)strtoul(at + 1, NULL, 10)};
+    *out = (struct kw_arg){lf + 1, kw_digits(at + 1, lf)};
     return (size_t)(end - lf - 1) >= out->len;
 }
 

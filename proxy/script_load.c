@@ -98,7 +98,7 @@ static bool second_word(const char *frame, size_t len, const char **word, size_t
     const char *lf = at && at < end && *at == '$' ? memchr(at, '\n', (size_t)(end - at)) : NULL;
     if (!lf) return false;
     *word = lf + 1;
-    *word_len = (size_t)strtoul(at + 1, NULL, 10);
+    *word_len = kw_digits(at + 1, lf);
     return (size_t)(end - lf - 1) >= *word_len;
 }
 

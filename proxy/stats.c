@@ -53,6 +53,7 @@ static void count_error(struct kw_stats *stats, const char *name, size_t len, ui
 }
 
 void kw_stats_error(struct kw_stats *stats, const char *reply, size_t len) {
+    stats->error_replies++;
     size_t end = 1;
     while (end < len && reply[end] != ' ' && reply[end] != '\r' && end < KW_STATS_ERROR_NAME - 1) end++;
     if (end > 1) count_error(stats, reply + 1, end - 1, 1);
@@ -68,6 +69,7 @@ void kw_stats_add(struct kw_stats *sum, const struct kw_stats *from) {
         row->rejected += add->rejected;
         row->failed += add->failed;
     }
+    sum->error_replies += from->error_replies;
     for (unsigned i = 0; i < from->error_count; i++) {
         count_error(sum, from->errors[i].name, strlen(from->errors[i].name), from->errors[i].count);
     }

@@ -30,6 +30,7 @@ struct kw_stats {
     size_t command_count;
     struct kw_error_stats errors[KW_STATS_ERRORS_MAX];
     unsigned error_count;
+    uint64_t error_replies; /* of all names */
     uint64_t requests;
     uint64_t connections;
     uint64_t redirects;

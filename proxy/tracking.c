@@ -27,6 +27,7 @@ struct leg {
     struct kw_link *data;      /* borrowed; NULL until the companion is ready */
     struct kw_link *companion; /* borrowed; where pushes come, unless that is with the replies: RESP3, no REDIRECT */
     bool on;                   /* the node has confirmed */
+    bool news;                 /* the client may have something from here since it was told to forget all */
 };
 
 struct kw_tracker {
@@ -39,7 +40,7 @@ struct kw_tracker {
     uint64_t confirm_due_us;
     bool broken;
     bool forgotten; /* the client was told to forget all, and has read nothing since */
-    bool reopened; /* pushes may have been missed until all legs are on again (BCAST) */
+    bool reopened;  /* pushes may have been missed until all legs are on again (BCAST) */
 };
 
 static struct kw_tracker *tracker_of(const struct kw_session *session) {
@@ -95,15 +96,28 @@ static bool has_reads_in_flight(const struct kw_session *session) {
     return false;
 }
 
+/* The client forgets all: whatever the legs say of that is old, but for reads that are on their way. */
+static void note_forgotten(struct kw_tracker *tracker) {
+    bool reads = has_reads_in_flight(tracker->session);
+    tracker->forgotten = !reads;
+    for (struct leg *leg = tracker->legs; leg; leg = leg->next) leg->news = reads;
+}
+
 /*
- * An invalidation as a node sends it in RESP3; to the client, or to whom it named. After FLUSHALL every shard says that
- * all is to be forgotten; once is enough while nothing new was read.
+ * An invalidation as a node sends it in RESP3; to the client, or to whom it named. `leg`: where it came from; NULL: it
+ * is ours. After FLUSHALL every shard says that all is to be forgotten; once is enough while nothing new was read
+ * there.
  */
-static void invalidate(struct kw_tracker *tracker, const char *frame, size_t len) {
+static void invalidate(struct kw_tracker *tracker, struct leg *leg, const char *frame, size_t len) {
     struct kw_session *session = tracker->session;
     bool all = len == sizeof(forget_all) - 1 && memcmp(frame, forget_all, len) == 0;
-    if (all && tracker->forgotten) return;
-    tracker->forgotten = all && !has_reads_in_flight(session);
+    if (all && (leg ? !leg->news : tracker->forgotten)) return;
+    if (all) {
+        note_forgotten(tracker);
+    } else {
+        tracker->forgotten = false;
+        leg->news = true;
+    }
     if (tracker->options.redirect) {
         kw_redirected_send(session, tracker->options.redirect_worker, tracker->options.redirect, frame, len,
                            on_target_gone);
@@ -113,7 +127,7 @@ static void invalidate(struct kw_tracker *tracker, const char *frame, size_t len
 }
 
 static void flush(struct kw_tracker *tracker) {
-    invalidate(tracker, forget_all, sizeof(forget_all) - 1);
+    invalidate(tracker, NULL, forget_all, sizeof(forget_all) - 1);
 }
 
 /* ---- legs */
@@ -166,7 +180,7 @@ static void on_pushed(struct kw_link *link, struct kw_outq *frame) {
     size_t len = kw_outq_peek(frame, text, frame->bytes);
     static const char begins[] = ">2\r\n$10\r\ninvalidate\r\n";
     bool known = len >= sizeof(begins) && memcmp(text, begins, sizeof(begins) - 1) == 0;
-    if (known) invalidate(leg->tracker, text, len);
+    if (known) invalidate(leg->tracker, leg, text, len);
     if (text != small) kw_free(text);
 }
 
@@ -235,6 +249,7 @@ static struct leg *leg_open(struct kw_tracker *tracker, struct kw_node *node) {
     struct leg *leg = kw_calloc(1, sizeof(*leg));
     leg->tracker = tracker;
     leg->node = node;
+    leg->news = true;
     leg->next = tracker->legs;
     tracker->legs = leg;
     if (tracker->session->resp3 && !tracker->options.redirect) {
@@ -274,6 +289,7 @@ struct kw_link *kw_tracking_link(struct kw_session *session, struct kw_node *nod
     struct leg *leg = leg_find(tracker, node);
     tracker->forgotten = false; /* something is about to be asked */
     if (!leg) leg = leg_open(tracker, node);
+    if (leg) leg->news = true;
     return leg && leg->data && !leg->data->closing ? leg->data : NULL;
 }
 

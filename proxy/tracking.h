@@ -4,7 +4,7 @@
  * it asks goes by them; what the nodes push comes back the same way.
  *
  *   RESP3                      its link to a node speaks RESP3 and brings both replies and pushes
- *   RESP2 (with REDIRECT)      the link speaks RESP2; a companion link takes its pushes
+ *   RESP2, or with REDIRECT    a companion link takes the pushes; the link speaks what the client speaks
  *
  * Whenever something may have been missed (a link was lost, a slot has another
  * owner) the client is told to forget everything.

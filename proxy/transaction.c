@@ -22,6 +22,8 @@ struct kw_transaction {
     bool spoiled;
     bool publishes;
     bool calls_scripts;
+    uint16_t *commands; /* own; ids of what was queued, for the counters */
+    unsigned commands_cap;
 };
 
 bool kw_transaction_begin(struct kw_session *session) {
@@ -39,6 +41,7 @@ void kw_transaction_spoil(struct kw_session *session) {
 void kw_transaction_discard(struct kw_session *session) {
     if (!session->transaction) return;
     kw_str_deinit(&session->transaction->frames);
+    kw_free(session->transaction->commands);
     kw_free(session->transaction);
     session->transaction = NULL;
 }
@@ -104,6 +107,22 @@ static void append_frame(struct kw_str *to, const struct kw_arg *argv, size_t ar
     kw_str_append(to, frame->base + done, frame->len - done);
 }
 
+static void note_command(struct kw_transaction *txn, const struct kw_command *cmd) {
+    if (txn->count == txn->commands_cap) {
+        txn->commands_cap = txn->commands_cap ? txn->commands_cap * 2 : 8;
+        txn->commands = kw_realloc(txn->commands, txn->commands_cap * sizeof(*txn->commands));
+    }
+    txn->commands[txn->count++] = (uint16_t)cmd->id;
+}
+
+/* Each queued command has run once; its own time is not known. */
+static void count_commands(struct kw_session *session) {
+    const struct kw_transaction *txn = session->transaction;
+    for (unsigned i = 0; i < txn->count; i++) {
+        kw_stats_command(&session->worker->stats, kw_command_by_id(txn->commands[i]), 0, false);
+    }
+}
+
 bool kw_transaction_queue(struct kw_session *session, const struct kw_command *cmd, const struct kw_arg *argv,
                           size_t argc, const struct kw_frame_source *frame) {
     struct kw_transaction *txn = session->transaction;
@@ -130,7 +149,7 @@ bool kw_transaction_queue(struct kw_session *session, const struct kw_command *c
         txn->calls_scripts |= strncmp(cmd->name, "evalsha", 7) == 0;
         txn->publishes |= kw_planner_serve(cmd) == KW_SERVE_PUBLISH;
         if (!txn->spoiled) append_frame(&txn->frames, argv, argc, frame);
-        txn->count++;
+        note_command(txn, cmd);
         kw_str_resp_simple(&reply, "QUEUED");
     } else {
         txn->spoiled = true;
@@ -176,6 +195,7 @@ void kw_transaction_exec(struct kw_session *session, const struct kw_command *cm
     struct kw_str reply = {0};
     if (txn->spoiled) {
         kw_str_resp_error(&reply, "EXECABORT Transaction discarded because of previous errors.");
+        kw_stats_error(&session->worker->stats, reply.data, reply.len);
         kw_watch_release(session);
     } else if (kw_watch_is_lost(session)) {
         kw_str_resp_null_array(&reply, kw_session_resp(session));
@@ -183,6 +203,7 @@ void kw_transaction_exec(struct kw_session *session, const struct kw_command *cm
     } else if (txn->count == 0 && !kw_watch_holds(session)) {
         kw_str_resp_array(&reply, 0);
     } else {
+        count_commands(session);
         send_all(session, cmd);
     }
     kw_command_answer(session, &reply);

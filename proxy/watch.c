@@ -73,6 +73,7 @@ static void watched(struct kw_session *session, const struct kw_request *req, st
 }
 
 void kw_watch_answered(struct kw_request *req, struct kw_link *link) {
+    KW_ASSERT(link);
     struct kw_session *session = req->session;
     bool ours = session && kw_watch_link(session) == link;
     if (kw_watch_is_exec(req)) {

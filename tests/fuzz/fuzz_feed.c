@@ -91,7 +91,7 @@ static void take_output(struct kw_worker *worker, struct kw_session *session) {
 
 static void feed_bytes(struct kw_worker *worker, struct kw_session **sessions, const uint8_t *data, size_t size) {
     uint32_t seed = data[0];
-    size_t piece_max = data[0] & 1 ? 1 + data[0] / 4 : SIZE_MAX;
+    size_t piece_max = data[0] & 1 ? 1 + (size_t)data[0] / 4 : SIZE_MAX;
     bool speaks_resp = true;
     for (size_t at = 1; at < size && speaks_resp;) {
         seed = seed * 1664525 + 1013904223;

@@ -49,6 +49,8 @@ class Judged(harness.JudgedTest, Base):
                             seen = []
                             c.cmd(*command)
                             wait_until(lambda: b"flags=b" in other.ok("CLIENT", "LIST"), what="the client to block")
+                            if port == self.proxy.port:
+                                self.waiting_at_node("{b}s", 1)
                             other.ok(*wake)
                             c.read(10)
                             seen.append(c.raw)

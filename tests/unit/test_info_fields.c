@@ -132,12 +132,12 @@ static void test_odd_texts_do_no_harm(void **state KW_UNUSED) {
     kw_info_shards_add(&shards, "");
     kw_info_shards_add(&shards, "$0");
     kw_info_shards_add(&shards, ":::\r\n\r\n\r\n:\nused_memory:\nused_memory_rss");
-    kw_info_shards_add(&shards, "total_error_replies:9223372036854775807\r\ntotal_forks:99999999999999999999999\r\n");
+    kw_info_shards_add(&shards, "expired_keys:9223372036854775807\r\ntotal_forks:99999999999999999999999\r\n");
     kw_info_shards_add(&shards,
-                       "total_error_replies:5\r\n"
+                       "expired_keys:5\r\n"
                        "master_replid:0123456789012345678901234567890123456789012345678901234567890123456789\n");
     assert_fields(&shards, "memory", "used_memory:0\r\n");
-    assert_fields(&shards, "stats", "total_forks:9223372036854775807\r\ntotal_error_replies:9223372036854775807\r\n");
+    assert_fields(&shards, "stats", "expired_keys:9223372036854775807\r\ntotal_forks:9223372036854775807\r\n");
     assert_int_equal(strlen(kw_info_text(&shards, "master_replid")), KW_INFO_TEXT_MAX - 1);
 }
 
