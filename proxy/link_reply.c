@@ -201,6 +201,11 @@ static void unowned_piece(struct kw_link *link, struct kw_request *req, struct k
 static void reply_piece(struct kw_link *link, struct kw_request *req, struct kw_chunk *chunk, size_t off, size_t len,
                         bool done) {
     if (!req->reply_type) req->reply_type = link->scan.first;
+    if (req->session && kw_blocking_is(req) && !(req->flags & KW_REQF_REPLYING) && kw_session_has_left(req->session)) {
+        /* It left before this came, and the loop only tells it later: what was taken for it must go back. */
+        kw_session_close(req->session);
+        if (link->closing) return;
+    }
     if (KW_UNLIKELY(req->skip > 0)) {
         queued_piece(link, req, chunk, off, len, done);
     } else if (req->flags & KW_REQF_INTERNAL) {

@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -378,6 +379,13 @@ static void print_address(const struct sockaddr_storage *addr, char *out, size_t
         port = ntohs(in->sin_port);
     }
     snprintf(out, len, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
+}
+
+bool kw_session_has_left(const struct kw_session *session) {
+    uv_os_fd_t fd;
+    char byte;
+    if (session->closing || uv_fileno((const uv_handle_t *)&session->tcp, &fd)) return true;
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
 void kw_session_peer(const struct kw_session *session, char *out, size_t len) {

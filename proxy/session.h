@@ -109,6 +109,8 @@ void kw_session_tick(struct kw_session *session);
 void kw_session_peer(const struct kw_session *session, char *out, size_t len);
 void kw_session_local(const struct kw_session *session, char *out, size_t len);
 struct kw_session_rare *kw_session_rare(struct kw_session *session);
+/* The client has closed the connection, told yet or not. Asks the kernel: not for the data path. */
+bool kw_session_has_left(const struct kw_session *session);
 
 /* Sends what the client has not asked for, between two replies. The bytes of `frame` are moved. */
 void kw_session_push(struct kw_session *session, struct kw_outq *frame);

@@ -93,7 +93,7 @@ struct kw_worker {
     uint32_t pass_stamp[KW_SLOT_COUNT];
     struct kw_link *pass_link[KW_SLOT_COUNT];
     uint8_t pass_blocked[KW_SLOT_COUNT];
-    bool pass_write;   /* a write is before this point */
+    bool pass_write;                     /* a write is before this point */
     bool pass_barrier;                   /* nothing behind this point may go */
     const struct kw_request *pass_group; /* parent of the parts for all slots that were met last */
     bool pass_group_free;                /* nothing was before the first of them */
