@@ -17,10 +17,10 @@ if(KEYWAY_SANITIZE)
   endif()
 endif()
 
-# kw_library(name DEPENDS ... EXCEPT ...): the static library of a folder: all its sources but the mains.
+# kw_library(name DEPENDS ... EXCEPT ...): the static library of a folder and those in it: all sources but the mains.
 function(kw_library name)
   cmake_parse_arguments(ARG "" "" "DEPENDS;EXCEPT" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.c)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.c)
   foreach(source ${ARG_EXCEPT})
     list(REMOVE_ITEM sources ${CMAKE_CURRENT_SOURCE_DIR}/${source})
   endforeach()

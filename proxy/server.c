@@ -22,11 +22,11 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "cluster/discovery.h"
-#include "proxy/alert.h"
 #include "proxy/listener.h"
-#include "proxy/pause.h"
-#include "proxy/scripts.h"
-#include "proxy/topics.h"
+#include "proxy/pubsub/topics.h"
+#include "proxy/session/alert.h"
+#include "proxy/session/pause.h"
+#include "proxy/upstream/scripts.h"
 #include "proxy/worker.h"
 
 enum { OPEN_LATE_MS = 500 };

@@ -8,10 +8,10 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/resp_request.h"
-#include "proxy/group.h"
-#include "proxy/request.h"
+#include "proxy/request/group.h"
+#include "proxy/request/request.h"
 #include "proxy/server.h"
-#include "proxy/session.h"
+#include "proxy/session/session.h"
 #include "proxy/worker.h"
 
 enum { ARGS_MAX = 32, ARG_BYTES_MAX = 128 };

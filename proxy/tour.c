@@ -6,7 +6,7 @@
 #include "base/alloc.h"
 #include "base/base.h"
 #include "proxy/server.h"
-#include "proxy/session.h"
+#include "proxy/session/session.h"
 #include "proxy/worker.h"
 
 struct walk {

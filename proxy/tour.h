@@ -10,7 +10,7 @@
 
 #include "base/arg.h"
 #include "base/str.h"
-#include "proxy/request.h"
+#include "proxy/request/request.h"
 
 struct kw_server;
 

@@ -13,13 +13,13 @@
 #include "base/base.h"
 #include "base/log.h"
 #include "base/resp_reply.h"
-#include "proxy/pubsub.h"
-#include "proxy/request.h"
+#include "proxy/pubsub/pubsub.h"
+#include "proxy/pubsub/topics.h"
+#include "proxy/request/request.h"
 #include "proxy/server.h"
-#include "proxy/session.h"
+#include "proxy/session/session.h"
 #include "proxy/settings.h"
-#include "proxy/topics.h"
-#include "proxy/upstream.h"
+#include "proxy/upstream/upstream.h"
 #include "proxy/worker.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -13,7 +13,7 @@
 #include "base/buffer.h"
 #include "base/resp_reply.h"
 #include "base/str.h"
-#include "proxy/gather.h"
+#include "proxy/local/gather.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

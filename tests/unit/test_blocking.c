@@ -15,8 +15,8 @@
 #include "base/alloc.h"
 #include "base/base.h"
 #include "base/str.h"
-#include "proxy/blocking.h"
-#include "proxy/request.h"
+#include "proxy/request/blocking.h"
+#include "proxy/request/request.h"
 #include "proxy/worker.h"
 
 enum { PARSED_US = 10 * 1000 * 1000 };

@@ -17,7 +17,7 @@
 #include "cluster/command.h"
 #include "cluster/command_reference.h"
 #include "cluster/planner.h"
-#include "proxy/group.h"
+#include "proxy/request/group.h"
 
 struct row {
     const char *name, *text;

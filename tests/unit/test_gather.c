@@ -17,7 +17,7 @@
 #include "base/buffer.h"
 #include "base/resp_reply.h"
 #include "base/str.h"
-#include "proxy/gather.h"
+#include "proxy/local/gather.h"
 
 static struct kw_pool *pool;
 

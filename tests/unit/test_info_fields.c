@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "base/base.h"
-#include "proxy/info_fields.h"
+#include "proxy/local/info_fields.h"
 
 static void parse(struct kw_info_sections *sections, const char *a, const char *b) {
     struct kw_arg args[2] = {{a, a ? strlen(a) : 0}, {b, b ? strlen(b) : 0}};

@@ -17,9 +17,9 @@
 #include "base/base.h"
 #include "base/buffer.h"
 #include "base/str.h"
-#include "proxy/group.h"
-#include "proxy/request.h"
-#include "proxy/session.h"
+#include "proxy/request/group.h"
+#include "proxy/request/request.h"
+#include "proxy/session/session.h"
 #include "proxy/worker.h"
 
 static const char unexpected[] = "-ERR a node answered in an unexpected shape\r\n";

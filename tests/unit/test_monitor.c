@@ -17,10 +17,10 @@
 #include "base/base.h"
 #include "base/resp_request.h"
 #include "base/str.h"
-#include "proxy/alert.h"
-#include "proxy/intake.h"
-#include "proxy/monitor.h"
-#include "proxy/session.h"
+#include "proxy/session/alert.h"
+#include "proxy/session/intake.h"
+#include "proxy/session/monitor.h"
+#include "proxy/session/session.h"
 #include "proxy/worker.h"
 
 enum { ARGS = 16 };

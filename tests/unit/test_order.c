@@ -20,11 +20,11 @@
 
 #include "base/alloc.h"
 #include "base/base.h"
-#include "proxy/dispatch.h"
-#include "proxy/order.h"
-#include "proxy/request.h"
-#include "proxy/session.h"
-#include "proxy/upstream.h"
+#include "proxy/request/dispatch.h"
+#include "proxy/request/order.h"
+#include "proxy/request/request.h"
+#include "proxy/session/session.h"
+#include "proxy/upstream/upstream.h"
 #include "proxy/worker.h"
 
 static struct kw_worker *worker;

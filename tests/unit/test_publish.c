@@ -15,11 +15,11 @@
 #include "base/alloc.h"
 #include "base/base.h"
 #include "base/str.h"
-#include "proxy/publish.h"
-#include "proxy/request.h"
+#include "proxy/pubsub/publish.h"
+#include "proxy/pubsub/topics.h"
+#include "proxy/request/request.h"
 #include "proxy/server.h"
-#include "proxy/topics.h"
-#include "proxy/upstream.h"
+#include "proxy/upstream/upstream.h"
 #include "proxy/worker.h"
 
 static char node_addr[] = "127.0.0.1:7001";

@@ -19,11 +19,11 @@
 #include "base/resp_request.h"
 #include "base/sha1.h"
 #include "base/str.h"
-#include "proxy/request.h"
-#include "proxy/script_load.h"
-#include "proxy/scripts.h"
+#include "proxy/request/request.h"
 #include "proxy/server.h"
-#include "proxy/upstream.h"
+#include "proxy/upstream/script_load.h"
+#include "proxy/upstream/scripts.h"
+#include "proxy/upstream/upstream.h"
 #include "proxy/worker.h"
 
 enum { SET_MAX = 8192, HALF_FULL = SET_MAX / 2 }; /* as in script_load.c */

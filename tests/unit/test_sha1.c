@@ -9,7 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/sha1.h"
-#include "proxy/scripts.h"
+#include "proxy/upstream/scripts.h"
 
 static void check(const void *data, size_t len, const char *want) {
     char got[KW_SHA1_HEX + 1];

@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 #include "base/base.h"
-#include "proxy/topics.h"
+#include "proxy/pubsub/topics.h"
 
 #define NODE_A "127.0.0.1:7001"
 #define NODE_B "127.0.0.1:7002"

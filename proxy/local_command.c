@@ -1,6 +1,0 @@
-/* COMMAND and its subcommands, from the table. */
-#include "proxy/local.h"
-
-void kw_local_command(struct kw_local_call *call) {
-    kw_command_reply(call->out, call->resp, call->argv, call->argc);
-}
