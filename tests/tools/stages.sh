@@ -17,7 +17,8 @@ all_stages=(build clang check lint unit asan tsan fuzz integration compat)
 fuzz_seconds=${KEYWAY_FUZZ_SECONDS:-20}
 
 # With the address sanitizer every integration test is run, with the thread sanitizer those where threads meet.
-tsan_tests=(test_order test_random test_redirects test_failover test_connections test_split test_slow_reader)
+tsan_tests=(test_order test_random test_redirects test_failover test_connections test_split test_slow_reader test_pubsub test_tracking
+    test_monitor test_client)
 
 passed=0
 failed=0
