@@ -12,17 +12,25 @@
 #include "proxy/tracking/tracking.h"
 #include "proxy/worker.h"
 
-/* CLIENT TRACKING while the client named by REDIRECT is looked for. */
-struct start {
-    struct kw_tracking_options options;
+enum turn { TURN_ON, TURN_OFF, TURN_WRONG };
+
+/* CLIENT TRACKING as it was said; kept while the client named by REDIRECT is looked for. */
+struct wish {
+    struct kw_tracking_options options; /* own */
+    enum turn turn;
+    struct kw_str error;    /* own; what is wrong with the words behind REDIRECT: told if that client exists */
     struct kw_request *req; /* borrowed: lives until it is answered */
     bool found;
 };
 
-static void start_free(void *context) {
-    struct start *start = context;
-    kw_tracking_options_deinit(&start->options);
-    kw_free(start);
+static void wish_deinit(struct wish *wish) {
+    kw_tracking_options_deinit(&wish->options);
+    kw_str_deinit(&wish->error);
+}
+
+static void wish_free(void *context) {
+    wish_deinit(context);
+    kw_free(context);
 }
 
 static void add_prefix(struct kw_tracking_options *options, const struct kw_arg *prefix) {
@@ -31,20 +39,21 @@ static void add_prefix(struct kw_tracking_options *options, const struct kw_arg 
 }
 
 /* One option at argv[*i]; false after an error was written. */
-static bool take_option(struct kw_local_call *call, struct kw_tracking_options *options, size_t *i) {
+static bool take_option(struct kw_local_call *call, struct wish *wish, size_t *i) {
+    struct kw_tracking_options *options = &wish->options;
     const struct kw_arg *word = &call->argv[*i];
     bool more = *i + 1 < call->argc;
     if (kw_arg_is(word, "redirect") && more) {
         long long id;
         if (options->redirect) {
-            kw_str_resp_error(call->out, "ERR A client can only redirect to a single other client");
+            kw_str_resp_error(&wish->error, "ERR A client can only redirect to a single other client");
             return false;
         }
         if (!kw_arg_int(&call->argv[++*i], &id)) {
-            kw_str_resp_error(call->out, "ERR value is not an integer or out of range");
+            kw_str_resp_error(&wish->error, "ERR value is not an integer or out of range");
             return false;
         }
-        options->redirect = (uint64_t)id;
+        options->redirect = id ? (uint64_t)id : UINT64_MAX; /* nobody has number 0 */
     } else if (kw_arg_is(word, "bcast")) {
         options->bcast = true;
     } else if (kw_arg_is(word, "optin")) {
@@ -56,7 +65,7 @@ static bool take_option(struct kw_local_call *call, struct kw_tracking_options *
     } else if (kw_arg_is(word, "prefix") && more) {
         add_prefix(options, &call->argv[++*i]);
     } else {
-        kw_str_resp_error(call->out, "ERR syntax error");
+        kw_str_resp_error(&wish->error, "ERR syntax error");
         return false;
     }
     return true;
@@ -68,13 +77,13 @@ static bool begins_with(const struct kw_arg *a, const struct kw_arg *b) {
 }
 
 /* No prefix may be the beginning of another, or a key would be told twice. */
-static bool prefixes_fit(struct kw_local_call *call, const struct kw_tracking_options *options,
+static bool prefixes_fit(struct kw_str *out, const struct kw_tracking_options *options,
                          const struct kw_tracking_options *now) {
     for (size_t i = 0; i < options->prefix_count; i++) {
         const struct kw_arg *mine = &options->prefixes[i];
         for (size_t k = 0; now && k < now->prefix_count; k++) {
             if (!begins_with(mine, &now->prefixes[k])) continue;
-            kw_str_resp_error(call->out,
+            kw_str_resp_error(out,
                               "ERR Prefix '%.*s' overlaps with an existing prefix '%.*s'. Prefixes for a single client "
                               "must not overlap.",
                               (int)mine->len, mine->data, (int)now->prefixes[k].len, now->prefixes[k].data);
@@ -82,7 +91,7 @@ static bool prefixes_fit(struct kw_local_call *call, const struct kw_tracking_op
         }
         for (size_t k = i + 1; k < options->prefix_count; k++) {
             if (!begins_with(mine, &options->prefixes[k])) continue;
-            kw_str_resp_error(call->out,
+            kw_str_resp_error(out,
                               "ERR Prefix '%.*s' overlaps with another provided prefix '%.*s'. Prefixes for a single "
                               "client must not overlap.",
                               (int)mine->len, mine->data, (int)options->prefixes[k].len, options->prefixes[k].data);
@@ -123,69 +132,74 @@ static struct kw_request *reply_later(struct kw_local_call *call) {
     return req;
 }
 
+/* True when tracking is to begin; otherwise the reply was written. */
+static bool wants_start(struct kw_session *session, const struct wish *wish, struct kw_str *out) {
+    const struct kw_tracking_options *now = kw_tracking_options(session);
+    const char *why = wish->turn == TURN_ON ? conflict(&wish->options, now) : NULL;
+    if (wish->error.len) {
+        kw_str_append(out, wish->error.data, wish->error.len);
+    } else if (wish->turn == TURN_OFF) {
+        kw_tracking_stop(session);
+        kw_str_resp_simple(out, "OK");
+    } else if (wish->turn == TURN_WRONG) {
+        kw_str_resp_error(out, "ERR syntax error");
+    } else if (why) {
+        kw_str_resp_error(out, "ERR %s", why);
+    } else {
+        return prefixes_fit(out, &wish->options, now);
+    }
+    return false;
+}
+
 static void visit(struct kw_worker *worker, void *context) {
-    struct start *start = context;
+    struct wish *wish = context;
     for (struct kw_session *session = worker->sessions; session; session = session->next) {
-        if (session->id != start->options.redirect) continue;
+        if (session->id != wish->options.redirect) continue;
         kw_tracking_make_target(session);
-        start->options.redirect_worker = worker->index;
-        start->found = true;
+        wish->options.redirect_worker = worker->index;
+        wish->found = true;
     }
 }
 
 static void found(struct kw_worker *worker, void *context, int resp, struct kw_str *out) {
-    struct start *start = context;
-    struct kw_session *session = start->req->session;
+    struct wish *wish = context;
+    struct kw_session *session = wish->req->session;
     (void)worker;
     (void)resp;
-    if (!start->found) {
+    if (!wish->found) {
         kw_str_resp_error(out, "ERR The client ID you want redirect to does not exist");
     } else if (!session) {
         kw_str_resp_simple(out, "OK"); /* its client has gone */
-    } else {
-        begin(session, &start->options);
-        kw_tracking_confirm(session, start->req);
+    } else if (wants_start(session, wish, out)) {
+        begin(session, &wish->options);
+        kw_tracking_confirm(session, wish->req);
     }
 }
 
-static void find_target(struct kw_local_call *call, struct kw_tracking_options *options) {
-    struct start *start = kw_calloc(1, sizeof(*start));
-    start->options = *options;
-    start->req = reply_later(call);
-    *options = (struct kw_tracking_options){0};
-    struct kw_tour tour = {visit, found, start_free, start};
-    kw_tour_start(call->session->worker, start->req, &tour);
+static void find_target(struct kw_local_call *call, const struct wish *said) {
+    struct wish *wish = kw_malloc(sizeof(*wish));
+    *wish = *said;
+    wish->req = reply_later(call);
+    struct kw_tour tour = {visit, found, wish_free, wish};
+    kw_tour_start(call->session->worker, wish->req, &tour);
 }
 
-static void turn_on(struct kw_local_call *call, struct kw_tracking_options *options) {
-    const struct kw_tracking_options *now = kw_tracking_options(call->session);
-    const char *why = conflict(options, now);
-    if (why) {
-        kw_str_resp_error(call->out, "ERR %s", why);
-    } else if (!prefixes_fit(call, options, now)) {
+/* The words are looked at from left to right, and REDIRECT's client is looked for when its turn comes. */
+void kw_local_client_tracking(struct kw_local_call *call) {
+    struct wish wish = {.turn = TURN_WRONG};
+    if (kw_arg_is(&call->argv[2], "on")) wish.turn = TURN_ON;
+    if (kw_arg_is(&call->argv[2], "off")) wish.turn = TURN_OFF;
+    for (size_t i = 3; i < call->argc && take_option(call, &wish, &i); i++) continue;
+    if (wish.options.redirect) {
+        find_target(call, &wish); /* which owns the wish from here on */
         return;
-    } else if (options->redirect) {
-        find_target(call, options);
-    } else {
-        begin(call->session, options);
+    }
+    if (wants_start(call->session, &wish, call->out)) {
+        begin(call->session, &wish.options);
         call->session->worker->async_requests++;
         kw_tracking_confirm(call->session, reply_later(call));
     }
-}
-
-void kw_local_client_tracking(struct kw_local_call *call) {
-    struct kw_tracking_options options = {0};
-    bool ok = true;
-    for (size_t i = 3; ok && i < call->argc; i++) ok = take_option(call, &options, &i);
-    if (ok && kw_arg_is(&call->argv[2], "on")) {
-        turn_on(call, &options);
-    } else if (ok && kw_arg_is(&call->argv[2], "off")) {
-        kw_tracking_stop(call->session);
-        kw_str_resp_simple(call->out, "OK");
-    } else if (ok) {
-        kw_str_resp_error(call->out, "ERR syntax error");
-    }
-    kw_tracking_options_deinit(&options);
+    wish_deinit(&wish);
 }
 
 void kw_local_client_caching(struct kw_local_call *call) {
