@@ -304,3 +304,23 @@ enum kw_request_result kw_request_parse(struct kw_request_parse *p, const struct
         if (result != KW_REQUEST_COMPLETE) return result;
     }
 }
+
+const struct kw_request_limits kw_request_unlimited = {
+    .max_bulk_len = INT64_MAX,
+    .max_multibulk = INT32_MAX,
+    .max_bulk_unauth = INT64_MAX,
+    .big_min = SIZE_MAX,
+};
+
+bool kw_request_second_word(const char *frame, size_t len, struct kw_arg *out) {
+    const char *at = frame, *end = frame + len;
+    /* "*N", "$7", "EVALSHA" */
+    for (int line = 0; line < 3 && at; line++) {
+        at = memchr(at, '\n', (size_t)(end - at));
+        if (at) at++;
+    }
+    const char *lf = at && at < end && *at == '$' ? memchr(at, '\n', (size_t)(end - at)) : NULL;
+    if (!lf) return false;
+    *out = (struct kw_arg){lf + 1, kw_digits(at + 1, lf)};
+    return (size_t)(end - lf - 1) >= out->len;
+}

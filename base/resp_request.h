@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/arg.h"
+
 enum kw_request_result {
     KW_REQUEST_MORE,     /* all bytes seen; `need` more at least to make progress */
     KW_REQUEST_COMPLETE, /* frame_len bytes are one frame */
@@ -30,6 +32,9 @@ struct kw_request_limits {
     long long max_bulk_unauth; /* bytes; 16384 before authentication, else max_bulk_len */
     size_t big_min;            /* bytes; SIZE_MAX: payloads are never taken elsewhere */
 };
+
+/* For frames that were accepted once and are read again. */
+extern const struct kw_request_limits kw_request_unlimited;
 
 struct kw_request_arg {
     size_t off; /* from the frame's first byte (inline: within `unquoted`) */
@@ -62,6 +67,12 @@ void kw_request_parse_reset(struct kw_request_parse *p);
 /* Goes on where the last call stopped. `buf` holds the frame from its first byte. */
 enum kw_request_result kw_request_parse(struct kw_request_parse *p, const struct kw_request_limits *limits,
                                         const char *buf, size_t len);
+
+/*
+ * The second word of a multibulk frame (what EVALSHA calls, where PUBLISH goes) from its first bytes, without parsing
+ * the rest. Borrowed from `frame`. False when it does not lie there whole.
+ */
+bool kw_request_second_word(const char *frame, size_t len, struct kw_arg *out);
 
 /* True once a frame has been started. */
 bool kw_request_parse_started(const struct kw_request_parse *p);

@@ -65,14 +65,13 @@ static void print_args(struct kw_str *out, const struct kw_request_parse *parse,
 }
 
 static void describe_args(struct kw_str *out, const struct kw_request *req) {
-    static const struct kw_request_limits any = {INT64_MAX, INT32_MAX, INT64_MAX, SIZE_MAX};
     struct kw_request_parse parse;
     kw_request_parse_init(&parse);
     /* A split command is shown by its first part; a streamed or very large one by its name. */
     if (req->group && req->group->part_count > 0 && req->group->parts[0]) req = req->group->parts[0];
     const char *base = req->frame.chunk ? req->frame.chunk->data + req->frame.off : NULL;
     if (base && !req->frame.rest.bytes && !(req->flags & KW_REQF_STREAMED) &&
-        kw_request_parse(&parse, &any, base, req->frame.len) == KW_REQUEST_COMPLETE) {
+        kw_request_parse(&parse, &kw_request_unlimited, base, req->frame.len) == KW_REQUEST_COMPLETE) {
         print_args(out, &parse, base);
     } else {
         kw_str_resp_array(out, 1);

@@ -13,20 +13,6 @@
 #include "proxy/upstream/upstream.h"
 #include "proxy/worker.h"
 
-/* The bulk string behind "*3 $7 PUBLISH", among the first bytes. False when it is not there whole. */
-static bool channel_of(const char *head, size_t len, struct kw_arg *out) {
-    const char *at = head, *end = head + len;
-    for (int line = 0; line < 3 && at; line++) {
-        at = memchr(at, '\n', (size_t)(end - at));
-        if (at) at++;
-    }
-    if (!at || at >= end || *at != '$') return false;
-    const char *lf = memchr(at, '\n', (size_t)(end - at));
-    if (!lf) return false;
-    *out = (struct kw_arg){lf + 1, kw_digits(at + 1, lf)};
-    return (size_t)(end - lf - 1) >= out->len;
-}
-
 static long long receivers(const struct kw_link *link, enum kw_topic_kind kind, const struct kw_arg *channel,
                            const char *number) {
     return kw_topics_receivers(kw_server_topics(link->worker->server), kind, channel->data, channel->len,
@@ -44,7 +30,7 @@ static void count_one(struct kw_link *link, struct kw_request *req, const char *
         len = req->frame.rest.head->len;
     }
     struct kw_arg channel;
-    if (!head || reply[0] != ':' || !channel_of(head, len, &channel)) return;
+    if (!head || reply[0] != ':' || !kw_request_second_word(head, len, &channel)) return;
     enum kw_topic_kind kind = req->cmd->first_key > 0 ? KW_TOPIC_SHARD : KW_TOPIC_CHANNEL;
     kw_str_resp_int(out, receivers(link, kind, &channel, reply));
 }
@@ -69,20 +55,19 @@ static void count_element(struct kw_link *link, const struct kw_request_parse *p
  */
 static void count_transaction(struct kw_link *link, struct kw_request *req, const char *reply, size_t len,
                               struct kw_str *out) {
-    static const struct kw_request_limits any = {INT64_MAX, INT32_MAX, INT64_MAX, SIZE_MAX};
     if (!req->frame.chunk || req->frame.rest.bytes || reply[0] != '*') return;
     const char *command = req->frame.chunk->data + req->frame.off, *end = command + req->frame.len;
     const char *at = memchr(reply, '\n', len);
     struct kw_request_parse parse;
     kw_request_parse_init(&parse);
-    bool ok = at && kw_request_parse(&parse, &any, command, req->frame.len) == KW_REQUEST_COMPLETE;
+    bool ok = at && kw_request_parse(&parse, &kw_request_unlimited, command, req->frame.len) == KW_REQUEST_COMPLETE;
     if (ok) kw_str_append(out, reply, (size_t)(++at - reply));
     for (uint32_t i = 1; ok && i < req->skip_total; i++) {
         struct kw_reply_scan scan = {0};
         size_t used = 0;
         command += parse.frame_len;
         kw_request_parse_reset(&parse);
-        ok = kw_request_parse(&parse, &any, command, (size_t)(end - command)) == KW_REQUEST_COMPLETE &&
+        ok = kw_request_parse(&parse, &kw_request_unlimited, command, (size_t)(end - command)) == KW_REQUEST_COMPLETE &&
              kw_reply_scan(&scan, at, len - (size_t)(at - reply), &used) == KW_REPLY_DONE;
         if (ok) count_element(link, &parse, command, at, used, out);
         at += used;

@@ -348,7 +348,7 @@ void kw_pubsub_deliver(struct kw_topic *topic, const struct kw_outq *frame) {
         struct kw_session *session = member->session;
         if (member->pending || session->closing) continue;
         struct kw_outq *to = kw_session_push_queue(session);
-        /* Without memory for it, or a reader, the client cannot be served: it is closed, which tops what follows. */
+        /* Without memory for it, or a reader, the client cannot be served: it is closed, which stops what follows. */
         if (append_frame(to, pool, frame, session->resp3 ? '>' : '*') || kw_session_over_limit(session)) {
             kw_session_close(session);
             /* That may have ended the topic: no member but the closed one was there. */

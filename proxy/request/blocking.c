@@ -96,12 +96,11 @@ static void rewrite(struct kw_worker *worker, struct kw_request *req, const stru
 }
 
 void kw_blocking_shorten(struct kw_worker *worker, struct kw_request *req) {
-    static const struct kw_request_limits any = {INT64_MAX, INT32_MAX, INT64_MAX, SIZE_MAX};
     if (!req->frame.chunk || req->frame.rest.bytes) return;
     struct kw_request_parse parse;
     kw_request_parse_init(&parse);
     const char *base = req->frame.chunk->data + req->frame.off;
-    if (kw_request_parse(&parse, &any, base, req->frame.len) == KW_REQUEST_COMPLETE) {
+    if (kw_request_parse(&parse, &kw_request_unlimited, base, req->frame.len) == KW_REQUEST_COMPLETE) {
         rewrite(worker, req, &parse, base);
     }
     kw_request_parse_deinit(&parse);

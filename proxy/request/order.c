@@ -106,10 +106,11 @@ bool kw_order_may_send(struct kw_worker *worker, const struct kw_request *req, s
 /* The keys of a request whose bytes were kept in one piece. False when they cannot be told. */
 static bool keys_of(const struct kw_request *req, struct kw_request_parse *parse, struct kw_arg *argv, size_t max,
                     struct kw_key_positions *keys) {
-    static const struct kw_request_limits any = {INT64_MAX, INT32_MAX, INT64_MAX, SIZE_MAX};
     if (!req->frame.chunk || req->frame.rest.bytes) return false;
     const char *base = req->frame.chunk->data + req->frame.off;
-    if (kw_request_parse(parse, &any, base, req->frame.len) != KW_REQUEST_COMPLETE || parse->argc > max) return false;
+    if (kw_request_parse(parse, &kw_request_unlimited, base, req->frame.len) != KW_REQUEST_COMPLETE ||
+        parse->argc > max)
+        return false;
     for (uint32_t i = 0; i < parse->argc; i++) {
         argv[i] = (struct kw_arg){base + parse->args[i].off, parse->args[i].len};
     }

@@ -95,13 +95,13 @@ static struct kw_arg *scalars(const char *text, size_t len, size_t *count) {
 
 /* BLMPOP ... LEFT|RIGHT: from which end. */
 static bool from_right(const struct kw_request *req) {
-    static const struct kw_request_limits any = {INT64_MAX, INT32_MAX, INT64_MAX, SIZE_MAX};
     if (!req->frame.chunk) return false;
     struct kw_request_parse parse;
     kw_request_parse_init(&parse);
     const char *base = req->frame.chunk->data + req->frame.off;
     bool right = false;
-    if (kw_request_parse(&parse, &any, base, req->frame.len) == KW_REQUEST_COMPLETE && parse.argc > 3) {
+    if (kw_request_parse(&parse, &kw_request_unlimited, base, req->frame.len) == KW_REQUEST_COMPLETE &&
+        parse.argc > 3) {
         struct kw_arg number = {base + parse.args[2].off, parse.args[2].len};
         long long keys;
         if (kw_arg_int(&number, &keys) && keys > 0 && keys < (long long)parse.argc - 3) {

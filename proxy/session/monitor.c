@@ -177,7 +177,6 @@ static void show_frame(struct kw_session *session, const struct kw_request_parse
 }
 
 void kw_monitor_show_queued(struct kw_session *session, const struct kw_request *req) {
-    static const struct kw_request_limits any = {INT64_MAX, INT32_MAX, INT64_MAX, SIZE_MAX};
     if (!req->frame.chunk || req->skip_total < 2) return;
     const char *base = req->frame.chunk->data + req->frame.off;
     size_t left = req->frame.len;
@@ -185,7 +184,7 @@ void kw_monitor_show_queued(struct kw_session *session, const struct kw_request 
     kw_request_parse_init(&parse);
     /* Replies that are swallowed: MULTI's own and one for each queued command. */
     for (uint32_t i = 0; i < req->skip_total; i++) {
-        if (kw_request_parse(&parse, &any, base, left) != KW_REQUEST_COMPLETE) break;
+        if (kw_request_parse(&parse, &kw_request_unlimited, base, left) != KW_REQUEST_COMPLETE) break;
         if (i > 0) show_frame(session, &parse, base);
         base += parse.frame_len;
         left -= parse.frame_len;

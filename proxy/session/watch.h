@@ -39,7 +39,7 @@ void kw_watch_exec_failed(struct kw_worker *worker, struct kw_request *req);
 /* Its reply becomes nil. */
 void kw_watch_reply_nil(struct kw_worker *worker, struct kw_request *req);
 
-/* WATCH itself, or the EXEC of a transaction with something watched. */
+/* The EXEC of a transaction with something watched (and not WATCH itself). */
 bool kw_watch_is_exec(const struct kw_request *req);
 
 #endif

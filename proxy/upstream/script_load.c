@@ -88,23 +88,13 @@ static void ensure(struct kw_link *link, const char *sha1, size_t len) {
     if (kw_script_send(link, sha1, len)) add(set, key);
 }
 
-/* The second word of a frame "*N $7 EVALSHA $40 digest ...", without parsing the rest. */
-static bool second_word(const char *frame, size_t len, const char **word, size_t *word_len) {
-    const char *at = frame, *end = frame + len;
-    for (int line = 0; line < 3 && at; line++) {
-        at = memchr(at, '\n', (size_t)(end - at));
-        if (at) at++;
-    }
-    const char *lf = at && at < end && *at == '$' ? memchr(at, '\n', (size_t)(end - at)) : NULL;
-    if (!lf) return false;
-    *word = lf + 1;
-    *word_len = kw_digits(at + 1, lf);
-    return (size_t)(end - lf - 1) >= *word_len;
-}
-
 bool kw_script_digest(const struct kw_request *req, const char **sha1, size_t *len) {
     if (!req->frame.chunk || req->frame.rest.bytes) return false;
-    return second_word(req->frame.chunk->data + req->frame.off, req->frame.len, sha1, len);
+    struct kw_arg word;
+    if (!kw_request_second_word(req->frame.chunk->data + req->frame.off, req->frame.len, &word)) return false;
+    *sha1 = word.data;
+    *len = word.len;
+    return true;
 }
 
 static bool is_evalsha(const char *name, size_t len) {
@@ -114,10 +104,9 @@ static bool is_evalsha(const char *name, size_t len) {
 
 /* Every EVALSHA among the commands of a transaction. */
 static void ensure_all(struct kw_link *link, const char *bytes, size_t len) {
-    static const struct kw_request_limits any = {INT64_MAX, INT32_MAX, INT64_MAX, SIZE_MAX};
     struct kw_request_parse parse;
     kw_request_parse_init(&parse);
-    while (len > 0 && kw_request_parse(&parse, &any, bytes, len) == KW_REQUEST_COMPLETE) {
+    while (len > 0 && kw_request_parse(&parse, &kw_request_unlimited, bytes, len) == KW_REQUEST_COMPLETE) {
         const struct kw_request_arg *args = parse.args;
         if (parse.argc > 1 && is_evalsha(bytes + args[0].off, args[0].len)) {
             ensure(link, bytes + args[1].off, args[1].len);
@@ -135,11 +124,10 @@ void kw_script_ensure(struct kw_link *link, const struct kw_request *req, const 
         bytes = req->frame.chunk->data + req->frame.off;
         len = req->frame.len;
     }
-    const char *sha1;
-    size_t sha1_len;
+    struct kw_arg sha1;
     if (req->skip_total > 0) {
         ensure_all(link, bytes, len);
-    } else if (second_word(bytes, len, &sha1, &sha1_len)) {
-        ensure(link, sha1, sha1_len);
+    } else if (kw_request_second_word(bytes, len, &sha1)) {
+        ensure(link, sha1.data, sha1.len);
     }
 }

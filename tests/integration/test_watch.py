@@ -5,7 +5,7 @@ keys of two slots. Links are private only while something is watched, and come b
 """
 
 import harness
-from harness import ConnectionClosed, parse_info, wait_until
+from harness import parse_info, wait_until
 
 
 class Watch(harness.JudgedTest):
