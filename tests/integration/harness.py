@@ -676,8 +676,8 @@ class Cluster:
         """The first slot of the even share that shard number `shard` began with."""
         return SLOTS * shard // self.primaries
 
-    def owner(self, slot):
-        """The primary that serves a slot now, as a live node sees it."""
+    def owner_seen(self, slot):
+        """The primary that serves a slot now, as a live node sees it; None in the moment when none does."""
         if slot in self._owner and not self.replicas:
             return self._owner[slot]
         for node_id, flags, _, ranges in self.node_table():
@@ -685,7 +685,11 @@ class Cluster:
                 low, _, high = r.partition("-")
                 if "master" in flags and int(low) <= slot <= int(high or low):
                     return self.by_id(node_id)
-        raise AssertionError("no owner of slot %d" % slot)
+        return None
+
+    def owner(self, slot):
+        """The primary that serves a slot. While a failover is under way a node can see none: that moment is waited out."""
+        return wait_until(lambda: self.owner_seen(slot), 15, "an owner of slot %d" % slot)
 
     def primary_of(self, shard):
         return self.owner(self.shard_slot(shard))
@@ -721,8 +725,8 @@ class Cluster:
         """Waits until gossip made another node the primary of the shard and every live node knows it."""
 
         def promoted():
-            new = self.owner(self.shard_slot(shard))
-            if new is old:
+            new = self.owner_seen(self.shard_slot(shard))
+            if new is None or new is old:
                 return None
             for node in self.live_nodes():
                 for node_id, flags, _, ranges in self.node_table(node):
