@@ -40,26 +40,31 @@ static int state_for_type(char type) {
     }
 }
 
+/* A header line announces `n`: how many elements are still to come then, the current one done. */
+static uint64_t announced(uint64_t pending, char type, int64_t n) {
+    pending--;
+    if (n < 0) return pending;
+    switch (type) {
+    case '%': return pending + (uint64_t)n * 2;
+    case '|': return pending + (uint64_t)n * 2 + 1; /* the attributed element follows */
+    default: return pending + (uint64_t)n;
+    }
+}
+
+static bool has_payload(char type) {
+    return type == '$' || type == '=' || type == '!';
+}
+
 /* The header line of the element is complete: account for what it announces. */
 static bool header_done(struct kw_reply_scan *scan) {
     int64_t n = scan->negative ? -1 : scan->number;
     scan->state = STATE_TYPE;
-    scan->pending--;
-    switch (scan->type) {
-    case '$':
-    case '=':
-    case '!':
-        if (n >= 0) {
-            scan->skip = (uint64_t)n + 2;
-            scan->state = STATE_SKIP;
-            scan->pending++;
-        }
+    if (has_payload(scan->type) && n >= 0) {
+        scan->skip = (uint64_t)n + 2;
+        scan->state = STATE_SKIP;
         return true;
-    case '%': n *= 2; break;
-    case '|': n = n * 2 + 1; break; /* the attributed element follows */
-    default: break;
     }
-    if (n > 0) scan->pending += (uint64_t)n;
+    scan->pending = announced(scan->pending, scan->type, has_payload(scan->type) ? -1 : n);
     return scan->pending <= PENDING_MAX;
 }
 
@@ -99,11 +104,77 @@ static bool step_type(struct kw_reply_scan *scan, char c) {
     return true;
 }
 
+static const char nil[] = "$-1\r\n";
+enum { NIL_LEN = sizeof(nil) - 1 };
+
+/* Digits and the line's end, all there: the offset behind them, or 0 for anything else. */
+static inline size_t whole_number(const char *buf, size_t at, size_t len, int64_t *out) {
+    enum { DIGITS_MAX = 9 };
+    size_t first = at;
+    int64_t n = 0;
+    size_t end = len - at > DIGITS_MAX ? at + DIGITS_MAX : len;
+    for (; at < end; at++) {
+        unsigned digit = (unsigned)(unsigned char)buf[at] - '0';
+        if (digit > 9) break;
+        n = n * 10 + digit;
+    }
+    if (at == first || at + 2 > len || buf[at] != '\r' || buf[at + 1] != '\n') return 0;
+    *out = n;
+    return at + 2;
+}
+
+/*
+ * The common elements that lie whole in the buffer, from the start of one, with everything in registers. Stops at the
+ * first that is anything else (cut off, a rare type, wrong): the state machine takes that. Returns how far it came; the
+ * reply is complete when scan->pending is 0 behind at least one element.
+ */
+static size_t whole_elements(struct kw_reply_scan *scan, const char *buf, size_t len) {
+    size_t at = 0;
+    uint64_t pending = scan->pending;
+    if (pending == 0) {
+        pending = 1;
+        scan->first = buf[0];
+    }
+    while (pending > 0 && at < len) {
+        char type = buf[at];
+        int64_t n;
+        size_t next = 0;
+        if (type == '$') {
+            next = whole_number(buf, at + 1, len, &n);
+            if (next > 0 && len - next >= (size_t)n + 2) {
+                next += (size_t)n + 2;
+            } else if (len - at >= NIL_LEN && memcmp(buf + at, nil, NIL_LEN) == 0) {
+                next = at + NIL_LEN;
+            } else {
+                break;
+            }
+            pending--;
+        } else if (type == ':' || type == '+' || type == '-') {
+            const char *lf = memchr(buf + at, '\n', len - at);
+            if (!lf) break;
+            next = (size_t)(lf - buf) + 1;
+            pending--;
+        } else if (type == '*' || type == '%' || type == '~' || type == '>') {
+            next = whole_number(buf, at + 1, len, &n);
+            if (next == 0 || announced(pending, type, n) > PENDING_MAX) break;
+            pending = announced(pending, type, n);
+        } else {
+            break;
+        }
+        at = next;
+    }
+    if (at > 0) scan->pending = pending;
+    return at;
+}
+
 enum kw_reply_result kw_reply_scan(struct kw_reply_scan *scan, const char *buf, size_t len, size_t *used) {
     size_t i = 0;
     while (i < len) {
         switch (scan->state) {
         case STATE_TYPE:
+            i += whole_elements(scan, buf + i, len - i);
+            if (i > 0 && scan->pending == 0) return done(scan, used, i);
+            if (i == len) break;
             if (!step_type(scan, buf[i++])) return KW_REPLY_ERROR;
             break;
         case STATE_NUMBER:

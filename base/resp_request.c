@@ -91,14 +91,19 @@ static bool parse_number(const char *text, size_t len, long long *out) {
     return true;
 }
 
+static bool args_reserve(struct kw_request_parse *p, uint32_t count) {
+    if (KW_LIKELY(count <= p->args_cap)) return true;
+    uint32_t cap = p->args_cap ? p->args_cap : ARGS_FIRST;
+    while (cap < count) cap *= 2;
+    struct kw_request_arg *grown = kw_realloc_try(p->args, cap * sizeof(*grown));
+    if (!grown) return false;
+    p->args = grown;
+    p->args_cap = cap;
+    return true;
+}
+
 static bool args_push(struct kw_request_parse *p, size_t off, size_t len, bool big) {
-    if (KW_UNLIKELY(p->argc_seen == p->args_cap)) {
-        uint32_t cap = p->args_cap ? p->args_cap * 2 : ARGS_FIRST;
-        struct kw_request_arg *grown = kw_realloc_try(p->args, cap * sizeof(*grown));
-        if (!grown) return false;
-        p->args = grown;
-        p->args_cap = cap;
-    }
+    if (!args_reserve(p, p->argc_seen + 1)) return false;
     p->args[p->argc_seen++] = (struct kw_request_arg){.off = off, .len = len, .big = big};
     return true;
 }
@@ -277,6 +282,51 @@ static enum kw_request_result step_inline(struct kw_request_parse *p, const char
     return split_inline(p, buf, line);
 }
 
+/* "<type><digits>\r\n" at `at`, whole and without anything odd: the offset behind it, or 0. */
+static inline size_t whole_header(const char *buf, size_t at, size_t len, char type, uint32_t *out) {
+    enum { DIGITS_MAX = 9 };
+    if (at + 4 > len || buf[at] != type) return 0;
+    unsigned first = (unsigned)(unsigned char)buf[++at] - '0';
+    if (first > 9) return 0;
+    uint32_t n = first;
+    size_t end = len - at > DIGITS_MAX ? at + DIGITS_MAX : len;
+    for (at++; at < end; at++) {
+        unsigned digit = (unsigned)(unsigned char)buf[at] - '0';
+        if (digit > 9) break;
+        if (n == 0) return 0; /* a leading zero */
+        n = n * 10 + digit;
+    }
+    if (at + 2 > len || buf[at] != '\r' || buf[at + 1] != '\n') return 0;
+    *out = n;
+    return at + 2;
+}
+
+/*
+ * A frame that lies whole in the buffer and is as ordinary as nearly all are, in one pass. KW_REQUEST_MORE for anything
+ * else: the parser is as if nothing had been looked at, and the state machine takes it from the first byte.
+ */
+static enum kw_request_result parse_whole(struct kw_request_parse *p, const struct kw_request_limits *limits,
+                                          const char *buf, size_t len) {
+    enum { ARG_BYTES_LEAST = 6 };
+    uint32_t argc, bulk;
+    size_t pos = whole_header(buf, 0, len, '*', &argc);
+    if (pos == 0 || argc == 0 || argc > len / ARG_BYTES_LEAST || (long long)argc > limits->max_multibulk) {
+        return KW_REQUEST_MORE;
+    }
+    if (!args_reserve(p, argc)) return KW_REQUEST_NOMEM;
+    long long most = limits->max_bulk_len < limits->max_bulk_unauth ? limits->max_bulk_len : limits->max_bulk_unauth;
+    for (uint32_t i = 0; i < argc; i++) {
+        size_t at = whole_header(buf, pos, len, '$', &bulk);
+        if (at == 0 || bulk > most || bulk >= limits->big_min || len - at < (size_t)bulk + 2) return KW_REQUEST_MORE;
+        p->args[i] = (struct kw_request_arg){.off = at, .len = bulk};
+        pos = at + bulk + 2;
+    }
+    p->argc = p->argc_seen = argc;
+    p->state = STATE_HEADER;
+    p->pos = p->frame_len = pos;
+    return KW_REQUEST_COMPLETE;
+}
+
 enum kw_request_result kw_request_parse(struct kw_request_parse *p, const struct kw_request_limits *limits,
                                         const char *buf, size_t len) {
     if (p->state == STATE_START) {
@@ -284,6 +334,8 @@ enum kw_request_result kw_request_parse(struct kw_request_parse *p, const struct
             p->need = 1;
             return KW_REQUEST_MORE;
         }
+        enum kw_request_result whole = parse_whole(p, limits, buf, len);
+        if (KW_LIKELY(whole != KW_REQUEST_MORE)) return whole;
         p->state = buf[0] == '*' ? STATE_LEN : STATE_INLINE;
     }
     for (;;) {

@@ -6,9 +6,11 @@
 
 #include "base/alloc.h"
 
+enum { KW_HEADER_MAX = 24 }; /* a type, 20 digits, the line's end */
+
 static void reserve(struct kw_str *str, size_t more) {
+    if (more < str->cap - str->len) return; /* and one for NUL */
     size_t need = str->len + more + 1;
-    if (need <= str->cap) return;
     size_t cap = str->cap ? str->cap : 64;
     while (cap < need) cap *= 2;
     str->data = kw_realloc(str->data, cap);
@@ -58,10 +60,34 @@ void kw_str_printf(struct kw_str *str, const char *fmt, ...) {
     va_end(args);
 }
 
+/* "<type><number>\r\n" to `out` (KW_HEADER_MAX bytes); returns its length. */
+static size_t write_header(char *out, char type, unsigned long long number) {
+    char digits[24];
+    size_t at = sizeof(digits);
+    do {
+        digits[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number);
+    size_t len = sizeof(digits) - at;
+    out[0] = type;
+    memcpy(out + 1, digits + at, len);
+    memcpy(out + 1 + len, "\r\n", 2);
+    return len + 3;
+}
+
+static void header(struct kw_str *str, char type, size_t count) {
+    reserve(str, KW_HEADER_MAX);
+    str->len += write_header(str->data + str->len, type, count);
+    str->data[str->len] = '\0';
+}
+
 void kw_str_resp_bulk(struct kw_str *str, const void *bytes, size_t len) {
-    kw_str_printf(str, "$%zu\r\n", len);
-    kw_str_append(str, bytes, len);
-    kw_str_append(str, "\r\n", 2);
+    reserve(str, KW_HEADER_MAX + len + 2);
+    char *at = str->data + str->len;
+    at += write_header(at, '$', len);
+    if (len) memcpy(at, bytes, len);
+    memcpy(at + len, "\r\n", 3); /* and the NUL */
+    str->len = (size_t)(at + len + 2 - str->data);
 }
 
 void kw_str_resp_text(struct kw_str *str, const char *text) {
@@ -69,11 +95,15 @@ void kw_str_resp_text(struct kw_str *str, const char *text) {
 }
 
 void kw_str_resp_int(struct kw_str *str, long long value) {
-    kw_str_printf(str, ":%lld\r\n", value);
+    if (value >= 0) {
+        header(str, ':', (size_t)value);
+    } else {
+        kw_str_printf(str, ":%lld\r\n", value);
+    }
 }
 
 void kw_str_resp_array(struct kw_str *str, size_t count) {
-    kw_str_printf(str, "*%zu\r\n", count);
+    header(str, '*', count);
 }
 
 void kw_str_resp_nil(struct kw_str *str) {
@@ -95,10 +125,6 @@ void kw_str_resp_error(struct kw_str *str, const char *fmt, ...) {
         if (str->data[i] == '\r' || str->data[i] == '\n') str->data[i] = ' ';
     }
     kw_str_append(str, "\r\n", 2);
-}
-
-static void header(struct kw_str *str, char type, size_t count) {
-    kw_str_printf(str, "%c%zu\r\n", type, count);
 }
 
 void kw_str_resp_map(struct kw_str *str, int resp, size_t pairs) {
