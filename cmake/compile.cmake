@@ -8,7 +8,15 @@ target_compile_options(kw_flags INTERFACE
 if(KEYWAY_WERROR)
   target_compile_options(kw_flags INTERFACE -Werror)
 endif()
-set(CMAKE_C_FLAGS_RELEASE "-O2 -g -fno-strict-aliasing")
+set(CMAKE_C_FLAGS_RELEASE "-O3 -g -fno-strict-aliasing")
+
+# The programs are optimised as wholes: an eighth fewer instructions a request. The tests are not, because what they put
+# in place of a function (kw_wrap) must be called from every file; so the objects carry both kinds of code.
+if(CMAKE_C_COMPILER_ID STREQUAL "GNU" AND NOT KEYWAY_SANITIZE AND NOT KEYWAY_FUZZ)
+  target_compile_options(kw_flags INTERFACE -flto=auto -ffat-lto-objects)
+  set(KEYWAY_LINK_WHOLE -flto=auto)
+  set(KEYWAY_LINK_PARTS -fno-lto)
+endif()
 if(KEYWAY_SANITIZE)
   target_compile_options(kw_flags INTERFACE -fsanitize=${KEYWAY_SANITIZE} -g -O1)
   target_link_options(kw_flags INTERFACE -fsanitize=${KEYWAY_SANITIZE})
