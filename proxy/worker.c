@@ -30,15 +30,8 @@ enum {
     RETRY_MS = 5,
     TRIM_US = 2 * 1000 * 1000,
     TURN_ROUNDS = 8,
+    NODE_TABLE_FIRST = 16,
 };
-
-uint64_t kw_worker_now_us(struct kw_worker *worker) {
-    if (!worker->now_valid) {
-        worker->now_us = kw_clock_us();
-        worker->now_valid = true;
-    }
-    return worker->now_us;
-}
 
 struct kw_chunk *kw_worker_read_chunk(struct kw_worker *worker) {
     if (worker->rbuf && worker->rbuf->refs == 1) return worker->rbuf;
@@ -183,6 +176,7 @@ static void on_loop_ended(struct kw_worker *worker) {
     if (worker->rbuf) kw_chunk_unref(worker->rbuf);
     kw_outq_clear(&worker->park, worker->pool);
     kw_node_sweep(worker);
+    kw_free(worker->node_table);
     kw_topology_unref(worker->topology);
     kw_request_parse_deinit(&worker->parse);
     kw_planner_free(worker->planner);
@@ -218,6 +212,8 @@ int kw_worker_start(struct kw_worker *worker, struct kw_server *server, unsigned
     worker->slowlog = kw_slowlog_new();
     worker->pubsub = kw_pubsub_new(worker);
     worker->home_slot = -1;
+    worker->node_table_size = NODE_TABLE_FIRST;
+    worker->node_table = kw_calloc(NODE_TABLE_FIRST, sizeof(struct kw_node *));
     kw_request_parse_init(&worker->parse);
     int err = uv_loop_init(&worker->loop);
     if (err) return KW_EIO;

@@ -15,7 +15,9 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "base/base.h"
 #include "base/buffer.h"
+#include "base/clock.h"
 #include "base/resp_request.h"
 #include "base/str.h"
 #include "cluster/planner.h"
@@ -70,9 +72,11 @@ struct kw_worker {
     struct kw_request *free_requests;
     size_t free_request_count;
 
-    struct kw_topology *topology;            /* own reference; NULL until the first */
-    struct kw_node *nodes;                   /* own; list */
-    struct kw_node *owner[KW_SLOT_COUNT];    /* borrowed; topology corrected by MOVED */
+    struct kw_topology *topology; /* own reference; NULL until the first */
+    struct kw_node *nodes;        /* own; list */
+    struct kw_node **node_table;  /* own array, by index; NULL where it is free; row 0 always */
+    unsigned node_table_size;
+    uint16_t owner[KW_SLOT_COUNT];           /* index of the owner; 0: none. Small, as every request looks here */
     uint64_t open_slots[KW_SLOT_COUNT / 64]; /* being moved, as far as known here */
     uint64_t open_until_us;                  /* marks of our own hold until then */
     bool any_open;
@@ -132,7 +136,18 @@ void kw_worker_join(struct kw_worker *worker);
 bool kw_worker_post(struct kw_worker *worker, struct kw_message *message);
 
 /* The time of this loop turn, monotonic microseconds. Worker's thread. */
-uint64_t kw_worker_now_us(struct kw_worker *worker);
+static inline uint64_t kw_worker_now_us(struct kw_worker *worker) {
+    if (KW_UNLIKELY(!worker->now_valid)) {
+        worker->now_us = kw_clock_us();
+        worker->now_valid = true;
+    }
+    return worker->now_us;
+}
+
+/* Who serves a slot, by the topology as corrected by MOVED; borrowed; NULL: nobody. */
+static inline struct kw_node *kw_worker_owner(const struct kw_worker *worker, unsigned slot) {
+    return worker->node_table[worker->owner[slot]];
+}
 
 /* The chunk to read a socket into: nobody else holds it. NULL when memory is gone. */
 struct kw_chunk *kw_worker_read_chunk(struct kw_worker *worker);

@@ -32,7 +32,7 @@ static struct kw_node *nth_shard(struct kw_worker *worker, unsigned wanted, bool
     unsigned count = 0;
     *more = false;
     for (unsigned slot = 0; slot < KW_SLOT_COUNT; slot++) {
-        struct kw_node *node = worker->owner[slot];
+        struct kw_node *node = kw_worker_owner(worker, slot);
         if (!node || (count > 0 && seen[count - 1] == node)) continue;
         unsigned i = 0;
         while (i < count && seen[i] != node) i++;

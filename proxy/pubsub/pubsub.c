@@ -34,7 +34,7 @@ void kw_pubsub_free(struct kw_pubsub *pubsub) {
 }
 
 struct kw_node *kw_pubsub_home(struct kw_worker *worker) {
-    return worker->home_slot >= 0 ? worker->owner[worker->home_slot] : NULL;
+    return worker->home_slot >= 0 ? kw_worker_owner(worker, (unsigned)worker->home_slot) : NULL;
 }
 
 size_t kw_pubsub_count(const struct kw_session *session, enum kw_topic_kind kind) {

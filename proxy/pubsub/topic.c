@@ -75,7 +75,7 @@ static struct kw_source *source_at(const struct kw_topic *topic, const struct kw
 /* The node that every message of the topic reaches. */
 static struct kw_node *main_node(const struct kw_topic *topic) {
     struct kw_worker *worker = topic->pubsub->worker;
-    return topic->slot >= 0 ? worker->owner[topic->slot] : kw_pubsub_home(worker);
+    return topic->slot >= 0 ? kw_worker_owner(worker, (unsigned)topic->slot) : kw_pubsub_home(worker);
 }
 
 static void want(struct kw_topic *topic, struct kw_node *node) {

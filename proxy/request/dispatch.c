@@ -243,7 +243,8 @@ void kw_dispatch_run_passes(struct kw_worker *worker, enum kw_run_passes which) 
 
 static void expire_request(struct kw_worker *worker, struct kw_request *req) {
     if (req->reply.bytes == 0) {
-        struct kw_node *node = req->target ? req->target : (req->slot >= 0 ? worker->owner[req->slot] : NULL);
+        struct kw_node *node =
+            req->target ? req->target : (req->slot >= 0 ? kw_worker_owner(worker, (unsigned)req->slot) : NULL);
         if (!worker->topology) {
             kw_request_reply_error(worker, req, "CLUSTERDOWN None of cluster-nodes has answered yet");
         } else if (!node) {

@@ -11,10 +11,13 @@
 #include "proxy/session/session.h"
 #include "proxy/worker.h"
 
-struct kw_group *kw_group_new(uint32_t part_count) {
-    struct kw_group *group = kw_calloc(1, sizeof(*group));
-    group->parts = kw_calloc(part_count, sizeof(struct kw_request *));
+struct kw_group *kw_group_new(uint32_t part_count, uint32_t key_count) {
+    size_t parts_bytes = part_count * sizeof(struct kw_request *);
+    struct kw_group *group = kw_calloc(1, sizeof(*group) + parts_bytes + key_count * sizeof(uint32_t));
+    group->parts = (struct kw_request **)(group + 1);
     group->part_count = part_count;
+    group->key_part = (uint32_t *)(group->parts + part_count);
+    group->key_count = key_count;
     group->pending = part_count;
     return group;
 }
@@ -24,8 +27,6 @@ void kw_group_free(struct kw_worker *worker, struct kw_group *group) {
         if (group->parts[i]) kw_request_free(worker, group->parts[i]);
     }
     if (group->free_context) group->free_context(group->context);
-    kw_free(group->parts);
-    kw_free(group->key_part);
     kw_free(group);
 }
 

@@ -12,19 +12,20 @@
 #include "proxy/request/request.h"
 
 struct kw_group {
-    struct kw_request **parts; /* own; NULL where the part was lost with its client */
+    struct kw_request **parts; /* behind the group; NULL where the part was lost with its client */
     uint32_t part_count;
     uint32_t pending;
-    uint32_t *key_part; /* own; part of each key, in the order of the command (MGET) */
-    uint32_t key_count;
-    bool tolerant; /* failed parts are the merge's business */
-    void *context; /* own by free_context */
+    uint32_t *key_part; /* behind the parts; part of each key, in the order of the command (MGET) */
+    uint32_t key_count; /* 0: not asked for */
+    bool tolerant;      /* failed parts are the merge's business */
+    void *context;      /* own by free_context */
     void (*free_context)(void *context);
     /* Sets the parent's reply. True: complete; false: somebody completes the parent later. */
     bool (*merge)(struct kw_worker *worker, struct kw_request *parent);
 };
 
-struct kw_group *kw_group_new(uint32_t part_count);
+/* With room for `part_count` parts and the part of each of `key_count` keys. */
+struct kw_group *kw_group_new(uint32_t part_count, uint32_t key_count);
 void kw_group_free(struct kw_worker *worker, struct kw_group *group);
 /* A part is done: the last one merges and completes the parent. */
 void kw_group_part_done(struct kw_worker *worker, struct kw_request *part);

@@ -3,7 +3,7 @@
  * where each element ends, large pieces change hands by reference, so that a
  * merge costs time in proportion to the reply.
  */
-#include <stdlib.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -15,14 +15,22 @@
 
 /* The header line at the front ("*3\r\n", ":5\r\n"): its number; the line is consumed. -2: not such a line. */
 static long long take_header(struct kw_worker *worker, struct kw_outq *q, char type) {
-    char line[32];
-    size_t len = kw_outq_peek(q, line, sizeof(line) - 1);
-    line[len] = '\0';
-    char *end = memchr(line, '\n', len);
+    char copied[32];
+    const char *line = q->head ? q->head->chunk->data + q->head->off : copied;
+    size_t len = q->head ? q->head->len : 0;
+    const char *end = memchr(line, '\n', len < sizeof(copied) ? len : sizeof(copied));
+    if (KW_UNLIKELY(!end)) {
+        /* Cut between two pieces. */
+        len = kw_outq_peek(q, copied, sizeof(copied));
+        line = copied;
+        end = memchr(line, '\n', len);
+    }
     if (!end || line[0] != type) return -2;
-    long long value = strtoll(line + 1, NULL, 10);
+    bool negative = line[1] == '-';
+    size_t value = kw_digits(line + 1 + negative, end);
     kw_outq_consume(q, worker->pool, (size_t)(end - line) + 1);
-    return value;
+    if (value > INT64_MAX) return -2;
+    return negative ? -(long long)value : (long long)value;
 }
 
 /* Bytes of the element at the front; 0 when it is not complete. */
@@ -53,13 +61,12 @@ static const char unexpected[] = "a node answered in an unexpected shape";
 /* MGET: the elements of the parts, in the order of the keys. */
 static bool merge_values(struct kw_worker *worker, struct kw_request *parent) {
     struct kw_group *group = parent->group;
-    struct kw_str header = {0};
     for (uint32_t i = 0; i < group->part_count; i++) {
         if (take_header(worker, &group->parts[i]->reply, '*') < 0) return fail(worker, parent, unexpected);
     }
-    kw_str_resp_array(&header, group->key_count);
-    set_text(worker, parent, &header);
-    kw_str_deinit(&header);
+    kw_str_clear(&worker->scratch);
+    kw_str_resp_array(&worker->scratch, group->key_count);
+    set_text(worker, parent, &worker->scratch);
     for (uint32_t i = 0; i < group->key_count; i++) {
         struct kw_outq *from = &group->parts[group->key_part[i]]->reply;
         size_t len = element_bytes(from);

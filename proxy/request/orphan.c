@@ -126,7 +126,7 @@ static void put_back(struct kw_link *link, const struct kw_request *req, int row
         if (rows[row].how == ADD_MEMBER || rows[row].how == ADD_MEMBERS) from = i % 2 ? i + 1 : i - 1; /* score first */
         kw_str_resp_bulk(&text, words[from].data, words[from].len);
     }
-    struct kw_node *owner = req->slot >= 0 ? worker->owner[req->slot] : NULL;
+    struct kw_node *owner = req->slot >= 0 ? kw_worker_owner(worker, (unsigned)req->slot) : NULL;
     struct kw_link *shared = owner ? kw_link_pick(owner, KW_LINK_SHARED, 0) : NULL;
     if (!shared || kw_link_send_internal(shared, text.data, text.len, 0, NULL)) {
         static struct kw_log_limit limit;

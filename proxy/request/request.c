@@ -18,13 +18,20 @@
 #include "proxy/tracking/tracking.h"
 #include "proxy/worker.h"
 
-enum { FREE_REQUESTS_MAX = 16384, STREAM_OUT_FROM = 64 * 1024 };
+enum {
+    FREE_REQUESTS_MAX = 16384,
+    STREAM_OUT_FROM = 64 * 1024,
+    PARK_CHUNK = 16 * 1024,
+    PARK_REPLY_MAX = 1024,
+    COPY_OUT_MAX = 1024,
+};
 
 struct kw_request *kw_request_new(struct kw_worker *worker) {
     struct kw_request *req = worker->free_requests;
-    if (req) {
+    if (KW_LIKELY(req != NULL)) {
         worker->free_requests = req->queue_next;
         worker->free_request_count--;
+        kw_request_prefetch(worker->free_requests);
         memset(req, 0, sizeof(*req));
     } else {
         req = kw_calloc(1, sizeof(*req));
@@ -63,18 +70,37 @@ void kw_request_move(struct kw_request *req, enum kw_request_state state) {
     req->state = (uint8_t)state;
 }
 
-int kw_request_keep_copy(struct kw_worker *worker, struct kw_request *req, const void *bytes, size_t len) {
+/* Copies small bytes to where those of many requests lie side by side. Borrowed from *chunk; NULL: no memory. */
+static char *park(struct kw_worker *worker, const void *bytes, size_t len, struct kw_chunk **chunk) {
     /* The parking queue only gives out room: nothing is read from it in order. */
-    char *copy = kw_outq_copy_try(&worker->park, worker->pool, bytes, len, 64 * 1024);
+    char *copy = kw_outq_copy_try(&worker->park, worker->pool, bytes, len, PARK_CHUNK);
+    if (!copy) return NULL;
+    *chunk = worker->park.tail->chunk;
+    while (KW_UNLIKELY(worker->park.head != worker->park.tail)) {
+        kw_outq_consume(&worker->park, worker->pool, worker->park.head->len);
+    }
+    return copy;
+}
+
+int kw_request_keep_copy(struct kw_worker *worker, struct kw_request *req, const void *bytes, size_t len) {
+    struct kw_chunk *chunk;
+    char *copy = park(worker, bytes, len, &chunk);
     if (!copy) return KW_ENOMEM;
-    struct kw_chunk *chunk = worker->park.tail->chunk;
     req->frame.chunk = kw_chunk_ref(chunk);
     req->frame.off = (size_t)(copy - chunk->data);
     req->frame.len = len;
-    while (worker->park.head != worker->park.tail) {
-        kw_outq_consume(&worker->park, worker->pool, worker->park.head->len);
-    }
     return 0;
+}
+
+int kw_request_keep_reply(struct kw_worker *worker, struct kw_request *req, struct kw_chunk *chunk, size_t off,
+                          size_t len) {
+    /* A reply that is early would otherwise take a chunk of its own for its few bytes. */
+    if (len < PARK_REPLY_MAX && !req->reply.head) {
+        const char *copy = park(worker, chunk->data + off, len, &chunk);
+        if (!copy) return KW_ENOMEM;
+        return kw_outq_ref_try(&req->reply, worker->pool, chunk, (size_t)(copy - chunk->data), len);
+    }
+    return kw_outq_add_try(&req->reply, worker->pool, chunk, off, len);
 }
 
 void kw_request_reply_text(struct kw_worker *worker, struct kw_request *req, const char *bytes, size_t len) {
@@ -157,6 +183,18 @@ static void learn_reply_size(struct kw_session *session, uint32_t bytes) {
     session->reply_avg = (uint32_t)avg;
 }
 
+/* A small reply joins those before it in one piece: fewer pieces to write. */
+static void take_reply(struct kw_session *session, struct kw_request *req) {
+    const struct kw_seg *seg = req->reply.head;
+    struct kw_pool *pool = session->worker->pool;
+    bool small = seg && seg == req->reply.tail && seg->len <= COPY_OUT_MAX && session->out.tail;
+    if (small && kw_outq_add_try(&session->out, pool, seg->chunk, seg->off, seg->len) == 0) {
+        kw_outq_clear(&req->reply, pool);
+    } else {
+        kw_outq_splice(&session->out, &req->reply);
+    }
+}
+
 static void leave(struct kw_session *session, struct kw_request *req) {
     session->queue_head = req->queue_next;
     if (!session->queue_head) session->queue_tail = NULL;
@@ -164,7 +202,7 @@ static void leave(struct kw_session *session, struct kw_request *req) {
     session->held_bytes -= req->reply.bytes;
     learn_reply_size(session, req->reply_bytes + (uint32_t)req->reply.bytes);
     if (KW_UNLIKELY(req->flags & KW_REQF_SILENT)) kw_outq_clear(&req->reply, session->worker->pool);
-    kw_outq_splice(&session->out, &req->reply);
+    take_reply(session, req);
     if (KW_UNLIKELY(session->rare != NULL)) kw_outq_splice(&session->out, &session->rare->pushes);
     if (req->flags & KW_REQF_CLOSE) session->close_after_reply = true;
     if (req->flags & KW_REQF_EXCLUSIVE) session->hold = false;

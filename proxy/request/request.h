@@ -109,6 +109,12 @@ static inline int kw_request_resp(const struct kw_request *req) {
     return req->flags & KW_REQF_RESP3 ? 3 : 2;
 }
 
+/* A pipeline keeps more requests than the caches do: asks for the one that is needed next. NULL is allowed. */
+static inline void kw_request_prefetch(const struct kw_request *req) {
+    enum { CACHE_LINE = 64 };
+    for (size_t at = 0; at < sizeof(*req); at += CACHE_LINE) __builtin_prefetch((const char *)req + at, 1);
+}
+
 /* From the worker's free list; ends the process when memory is gone. */
 struct kw_request *kw_request_new(struct kw_worker *worker);
 /* Gives everything back. Must be in no list but the caller's. */
@@ -134,6 +140,9 @@ static inline size_t kw_frame_bytes(const struct kw_frame *frame) {
 
 /* Keeps a copy of `bytes` (small) in the worker's parking chunk. 0 or KW_ENOMEM. */
 int kw_request_keep_copy(struct kw_worker *worker, struct kw_request *req, const void *bytes, size_t len);
+/* Adds what has come of a reply that must wait: small ones are packed together, large ones kept by reference. */
+int kw_request_keep_reply(struct kw_worker *worker, struct kw_request *req, struct kw_chunk *chunk, size_t off,
+                          size_t len);
 void kw_frame_clear(struct kw_worker *worker, struct kw_frame *frame);
 
 /* The reply text replaces what was there. */

@@ -21,7 +21,7 @@ static struct kw_node *any_primary(struct kw_worker *worker) {
 
 struct kw_node *kw_route_node(struct kw_worker *worker, const struct kw_request *req) {
     struct kw_node *node = req->target;
-    if (!node) node = req->slot >= 0 ? worker->owner[req->slot] : any_primary(worker);
+    if (!node) node = req->slot >= 0 ? kw_worker_owner(worker, (unsigned)req->slot) : any_primary(worker);
     /* A frozen node's kernel takes connections all the same: what goes there is stuck. Its successor will come. */
     return node && node->failed ? NULL : node;
 }

@@ -62,7 +62,7 @@ void kw_dispatch_topology(struct kw_worker *worker, struct kw_topology *topology
     bool moved = false;
     for (unsigned slot = 0; slot < KW_SLOT_COUNT; slot++) {
         int at = topology->owner[slot];
-        struct kw_node *owner = at >= 0 ? by_index[at] : NULL;
+        uint16_t owner = at >= 0 ? by_index[at]->index : 0;
         moved |= worker->owner[slot] && worker->owner[slot] != owner;
         worker->owner[slot] = owner;
     }
@@ -81,8 +81,8 @@ void kw_dispatch_topology(struct kw_worker *worker, struct kw_topology *topology
 }
 
 void kw_dispatch_slot_moved(struct kw_worker *worker, unsigned slot, struct kw_node *node) {
-    if (worker->owner[slot] == node) return;
-    worker->owner[slot] = node;
+    if (worker->owner[slot] == node->index) return;
+    worker->owner[slot] = node->index;
     kw_tracking_flush_all(worker);
     worker->route_seq++;
 }

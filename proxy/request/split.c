@@ -14,12 +14,13 @@
 #include "proxy/upstream/upstream.h"
 #include "proxy/worker.h"
 
-static struct kw_request *parent_new(struct kw_session *session, const struct kw_command *cmd, uint32_t part_count) {
+static struct kw_request *parent_new(struct kw_session *session, const struct kw_command *cmd, uint32_t part_count,
+                                     uint32_t key_count) {
     struct kw_worker *worker = session->worker;
     struct kw_request *parent = kw_request_new(worker);
     parent->cmd = cmd;
     parent->start_us = kw_worker_now_us(worker);
-    parent->group = kw_group_new(part_count);
+    parent->group = kw_group_new(part_count, key_count);
     kw_request_enqueue(session, parent);
     return parent;
 }
@@ -79,17 +80,16 @@ void kw_split_request(struct kw_session *session, const struct kw_command *cmd, 
                       const struct kw_arg *argv, struct kw_outq *bigs) {
     struct kw_worker *worker = session->worker;
     uint32_t part_count = plan->part_count;
-    struct kw_request *parent = parent_new(session, cmd, part_count);
+    bool pairs = plan->serve == KW_SERVE_SPLIT_SET;
+    uint32_t in_order = plan->serve == KW_SERVE_SPLIT_GET ? plan->key_count : 0;
+    struct kw_request *parent = parent_new(session, cmd, part_count, in_order);
     struct kw_group *group = parent->group;
     group->merge = kw_merge_for(cmd, plan->serve);
-    bool pairs = plan->serve == KW_SERVE_SPLIT_SET;
-    if (plan->serve == KW_SERVE_SPLIT_GET) {
-        group->key_count = plan->key_count;
-        group->key_part = kw_malloc(plan->key_count * sizeof(uint32_t));
-        memcpy(group->key_part, plan->key_part, plan->key_count * sizeof(uint32_t));
-    }
+    if (in_order) memcpy(group->key_part, plan->key_part, in_order * sizeof(uint32_t));
     for (uint32_t p = 0; p < part_count; p++) part_new(session, parent, p, plan->parts[p].slot);
-    struct kw_str text = {0};
+    /* The worker's scratch is free here: what a part's failure writes comes after its text was taken. */
+    struct kw_str text = worker->scratch;
+    worker->scratch = (struct kw_str){0};
     for (uint32_t p = 0; p < part_count; p++) {
         const struct kw_plan_part *spec = &plan->parts[p];
         struct kw_request *part = group->parts[p];
@@ -113,7 +113,8 @@ void kw_split_request(struct kw_session *session, const struct kw_command *cmd, 
         /* The last part may complete the parent: neither is touched after this. */
         if (!ok || !send_pairs(session, part, &text)) fail_part(session, part);
     }
-    kw_str_deinit(&text);
+    kw_str_deinit(&worker->scratch);
+    worker->scratch = text;
 }
 
 static bool is_meant(const struct kw_node *node, const struct kw_broadcast_options *options) {
@@ -158,7 +159,7 @@ void kw_broadcast(struct kw_session *session, const struct kw_command *cmd, cons
                   const struct kw_broadcast_options *options) {
     struct kw_worker *worker = session->worker;
     uint32_t count = count_meant(worker, options);
-    struct kw_request *parent = parent_new(session, cmd, count ? count : 1);
+    struct kw_request *parent = parent_new(session, cmd, count ? count : 1, 0);
     struct kw_group *group = parent->group;
     group->merge = options->merge;
     group->tolerant = options->tolerant;

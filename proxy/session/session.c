@@ -168,9 +168,10 @@ bool kw_session_full(const struct kw_session *session) {
     if (session->hold) return !(session->intake && session->intake->streaming && kw_stream_ready(session));
     if (session->wait_idle || session->wait_unpause) return true;
     size_t max = kw_server_limits(session->worker->server)->max_inflight;
-    size_t window = WINDOW_BYTES / (session->reply_avg + 1);
-    if (window < 4) window = 4;
-    if (session->inflight >= (window < max ? window : max)) return true;
+    if (session->inflight >= max) return true;
+    /* So many replies of the usual size are what the window holds; four are always allowed. */
+    if (session->inflight >= 4 && (session->inflight + 1) * ((size_t)session->reply_avg + 1) > WINDOW_BYTES)
+        return true;
     return kw_session_output_bytes(session) > OUT_HIGH || session->held_bytes > WINDOW_BYTES;
 }
 

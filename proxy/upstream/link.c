@@ -272,6 +272,7 @@ struct kw_request *kw_link_pop(struct kw_link *link) {
     }
     link->inflight--;
     req->link_next = NULL;
+    kw_request_prefetch(link->head);
     return req;
 }
 

@@ -109,7 +109,7 @@ static void error_done(struct kw_link *link, const char *text, size_t len) {
 
 static void keep_piece(struct kw_link *link, struct kw_request *req, struct kw_chunk *chunk, size_t off, size_t len) {
     struct kw_session *session = req->session;
-    if (kw_outq_add_try(&req->reply, link->worker->pool, chunk, off, len)) {
+    if (kw_request_keep_reply(link->worker, req, chunk, off, len)) {
         /* Memory is gone: this client is given up, its replies are dropped from here on. */
         kw_session_close(session);
         return;

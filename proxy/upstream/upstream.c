@@ -24,6 +24,22 @@ struct kw_node *kw_node_find(struct kw_worker *worker, const char *addr, size_t 
     return NULL;
 }
 
+/* A row of the worker's table: the lowest that is free, row 0 being nobody's. */
+static void take_index(struct kw_worker *worker, struct kw_node *node) {
+    unsigned at = 1;
+    while (at < worker->node_table_size && worker->node_table[at]) at++;
+    if (at >= worker->node_table_size) {
+        unsigned size = worker->node_table_size * 2;
+        KW_ASSERT(size <= UINT16_MAX + 1U);
+        worker->node_table = kw_realloc(worker->node_table, size * sizeof(struct kw_node *));
+        memset(worker->node_table + worker->node_table_size, 0,
+               (size - worker->node_table_size) * sizeof(struct kw_node *));
+        worker->node_table_size = size;
+    }
+    worker->node_table[at] = node;
+    node->index = (uint16_t)at;
+}
+
 struct kw_node *kw_node_get(struct kw_worker *worker, const char *host, unsigned port) {
     char addr[300];
     int len = snprintf(addr, sizeof(addr), "%s:%u", host, port);
@@ -36,6 +52,7 @@ struct kw_node *kw_node_get(struct kw_worker *worker, const char *host, unsigned
     node->addr = kw_strdup(addr);
     node->next = worker->nodes;
     worker->nodes = node;
+    take_index(worker, node);
     return node;
 }
 
@@ -61,6 +78,7 @@ void kw_node_sweep(struct kw_worker *worker) {
             continue;
         }
         *at = node->next;
+        worker->node_table[node->index] = NULL;
         kw_free(node->replicas);
         kw_free(node->host);
         kw_free(node->addr);

@@ -36,6 +36,7 @@ struct kw_node {
     struct kw_worker *worker;
     char *host; /* own */
     unsigned port;
+    uint16_t index;                                            /* in worker->node_table */
     char *addr;                                                /* own; host:port */
     struct kw_link *links[KW_LINK_SHARED_KINDS][KW_LINKS_MAX]; /* own; by kind, packed */
     unsigned link_count[KW_LINK_SHARED_KINDS];

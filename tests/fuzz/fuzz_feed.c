@@ -138,7 +138,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     worker->now_valid = true;
     worker->nodes = &node;
     node.worker = worker;
-    for (unsigned i = 0; i < KW_SLOT_COUNT; i++) worker->owner[i] = &node;
+    static struct kw_node *table[] = {NULL, &node};
+    worker->node_table = table;
+    worker->node_table_size = KW_ARRAY_LEN(table);
+    node.index = 1;
+    for (unsigned i = 0; i < KW_SLOT_COUNT; i++) worker->owner[i] = node.index;
     for (unsigned i = 0; i < CLIENTS; i++) {
         sessions[i] = kw_calloc(1, sizeof(*sessions[i]));
         sessions[i]->worker = worker;

@@ -24,6 +24,8 @@
 
 static const char unexpected[] = "-ERR a node answered in an unexpected shape\r\n";
 
+enum { KEYS_MAX = 8 };
+
 struct stage {
     struct kw_worker *worker;
     struct kw_session *session;
@@ -36,7 +38,7 @@ static void stage_init(struct stage *stage, uint32_t parts, kw_merge_fn merge) {
     stage->session = kw_calloc(1, sizeof(*stage->session));
     stage->session->worker = stage->worker;
     stage->parent = kw_request_new(stage->worker);
-    stage->parent->group = kw_group_new(parts);
+    stage->parent->group = kw_group_new(parts, KEYS_MAX);
     stage->parent->group->merge = merge;
     kw_request_enqueue(stage->session, stage->parent);
     for (uint32_t i = 0; i < parts; i++) {
@@ -51,7 +53,7 @@ static void stage_init(struct stage *stage, uint32_t parts, kw_merge_fn merge) {
 static void stage_key_parts(struct stage *stage, const uint32_t *key_part, uint32_t count) {
     struct kw_group *group = stage->parent->group;
     group->key_count = count;
-    group->key_part = kw_malloc(count * sizeof(*key_part));
+    assert_true(count <= KEYS_MAX);
     memcpy(group->key_part, key_part, count * sizeof(*key_part));
 }
 
