@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 #
-# Debian packages, sourced by ./dev. packages_ensure run|test installs what is missing and does nothing at all, apt
+# Debian packages, sourced by ./dev. packages_ensure run|test|bench installs what is missing and does nothing at all, apt
 # included, when nothing is. Some packages are only in bookworm-backports; that source is added, with the address and
 # keyring of the machine's own Debian source. Servers that come with packages are neither started nor enabled, and
 # those that were there before are left as they are.
@@ -8,7 +8,9 @@
 packages_run=(gcc libc6-dev cmake ninja-build ccache pkg-config libuv1-dev libhiredis-dev libjemalloc-dev
     redis-server redis-tools)
 packages_test=(clang clang-format clang-tidy libclang-rt-14-dev libcmocka-dev netcat-openbsd python3 python3-redis python3-flask python3-flask-session nodejs npm
-    shellcheck)
+    shellcheck strace valgrind)
+# The proxies that `./dev bench` compares with.
+packages_bench=(haproxy nutcracker)
 packages_backports_run=()
 packages_backports_test=(valkey-server valkey-tools)
 # The metadata service needs a consensus library newer than the one of plain bookworm.
@@ -98,8 +100,8 @@ packages_backports_enable() {
     packages_target=(-t bookworm-backports)
 }
 
-# While packages are unpacked, a policy that keeps redis and valkey from being started and leaves every other service to
-# the policy that was there. An earlier run that was killed in between is cleared up first.
+# While packages are unpacked, a policy that keeps the servers and proxies from being started and leaves every other service
+# to the policy that was there. An earlier run that was killed in between is cleared up first.
 packages_policy_set() {
     packages_policy_restore
     [ -e $policy_file ] && packages_root mv $policy_file $policy_saved
@@ -107,7 +109,7 @@ packages_policy_set() {
 #!/bin/sh
 # Put here by Keyway's ./dev while it installs packages; goes again right after.
 for word in "\$@"; do
-    case \$word in redis* | valkey*) exit 101 ;; esac
+    case \$word in redis* | valkey* | haproxy* | nutcracker*) exit 101 ;; esac
 done
 [ -x $policy_saved ] && exec $policy_saved "\$@"
 exit 0
@@ -126,8 +128,8 @@ packages_policy_restore() {
 packages_install() {
     local service
     local fresh=()
-    for service in redis-server valkey-server; do
-        [ -n "$(packages_missing $service)" ] && fresh+=("$service")
+    for service in redis-server valkey-server "${packages_bench[@]}"; do
+        [ -n "$(packages_missing "$service")" ] && fresh+=("$service")
     done
     packages_policy_set
     trap packages_policy_restore EXIT
@@ -146,10 +148,11 @@ packages_install() {
 packages_ensure() {
     local wanted=("${packages_run[@]}")
     local late=("${packages_backports_run[@]}")
-    if [ "$1" = test ]; then
+    if [ "$1" != run ]; then
         wanted+=("${packages_test[@]}")
         late+=("${packages_backports_test[@]}")
     fi
+    [ "$1" != bench ] || wanted+=("${packages_bench[@]}")
     command -v dpkg-query >/dev/null || return 0 # not a Debian: CMake says what is missing
     mapfile -t wanted < <(packages_missing "${wanted[@]}")
     packages_late=()
