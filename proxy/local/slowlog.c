@@ -25,11 +25,12 @@ struct gathered {
 static void visit(struct kw_worker *worker, void *context) {
     struct gathered *all = context;
     size_t here = kw_slowlog_length(worker->slowlog);
+    size_t taken = here < all->wanted ? here : all->wanted;
     all->length += here;
     if (all->clear) kw_slowlog_clear(worker->slowlog);
-    if (!all->wanted) return;
-    all->entries = kw_realloc(all->entries, (all->count + here + 1) * sizeof(*all->entries));
-    all->count += kw_slowlog_copy(worker->slowlog, all->entries + all->count, here);
+    if (!taken) return;
+    all->entries = kw_realloc(all->entries, (all->count + taken) * sizeof(*all->entries));
+    all->count += kw_slowlog_copy(worker->slowlog, all->entries + all->count, taken);
 }
 
 static int newest_first(const void *a, const void *b) {
@@ -42,9 +43,8 @@ static void print(struct kw_str *out, const struct kw_slow_entry *entry) {
     kw_str_resp_int(out, (long long)entry->id);
     kw_str_resp_int(out, (long long)entry->wall_s);
     kw_str_resp_int(out, (long long)entry->total_us);
-    kw_str_append(out, entry->args, entry->args_len);
-    kw_str_resp_text(out, entry->peer);
-    kw_str_resp_text(out, entry->name);
+    kw_slow_entry_print_args(out, entry);
+    kw_slow_entry_print_client(out, entry);
     kw_str_resp_int(out, (long long)entry->node_us);
     kw_str_resp_int(out, (long long)(entry->total_us - entry->node_us));
 }
@@ -74,7 +74,7 @@ static void finish_reset(struct kw_worker *worker, void *context, int resp, stru
 
 static void gathered_free(void *context) {
     struct gathered *all = context;
-    for (size_t i = 0; i < all->count; i++) kw_free(all->entries[i].args);
+    for (size_t i = 0; i < all->count; i++) kw_slow_entry_deinit(&all->entries[i]);
     kw_free(all->entries);
     kw_free(all);
 }
