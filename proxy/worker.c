@@ -93,7 +93,7 @@ static void before_poll(uv_prepare_t *handle) {
 static void on_retry(uv_timer_t *handle) {
     struct kw_worker *worker = handle->data;
     kw_dispatch_run_passes(worker, KW_RUN_DUE);
-    if (!worker->irregular_sessions) {
+    if (!worker->irregular_count) {
         uv_timer_stop(handle);
         worker->retry_armed = false;
     }
@@ -160,6 +160,8 @@ static void on_tick(uv_timer_t *handle) {
         next = session->next;
         kw_session_tick(session);
     }
+    kw_scheduling_tick(&worker->scheduling, kw_server_limits(worker->server)->worker_scheduling,
+                       uv_metrics_idle_time(&worker->loop) / 1000, kw_worker_now_us(worker));
     kw_upstream_tick(worker);
     kw_pubsub_tick(worker->pubsub);
     kw_tracking_tick(worker);
@@ -177,6 +179,7 @@ static void on_loop_ended(struct kw_worker *worker) {
     kw_outq_clear(&worker->park, worker->pool);
     kw_node_sweep(worker);
     kw_free(worker->node_table);
+    kw_free(worker->irregular);
     kw_topology_unref(worker->topology);
     kw_request_parse_deinit(&worker->parse);
     kw_planner_free(worker->planner);
@@ -217,6 +220,7 @@ int kw_worker_start(struct kw_worker *worker, struct kw_server *server, unsigned
     kw_request_parse_init(&worker->parse);
     int err = uv_loop_init(&worker->loop);
     if (err) return KW_EIO;
+    uv_loop_configure(&worker->loop, UV_METRICS_IDLE_TIME);
     uv_mutex_init(&worker->mailbox_lock);
     uv_async_init(&worker->loop, &worker->wakeup, on_wakeup);
     uv_prepare_init(&worker->loop, &worker->before_poll);

@@ -23,6 +23,7 @@
 #include "cluster/planner.h"
 #include "cluster/slot.h"
 #include "cluster/topology.h"
+#include "proxy/scheduling.h"
 #include "proxy/stats.h"
 
 struct kw_server;
@@ -41,6 +42,12 @@ enum { KW_PASS_FREE, KW_PASS_READS, KW_PASS_BLOCKED };
 struct kw_message {
     struct kw_message *next;
     void (*run)(struct kw_worker *worker, struct kw_message *message);
+};
+
+/* Commands with several keys on their way, of one slot. */
+struct kw_slot_use {
+    uint32_t all;
+    uint32_t writes;
 };
 
 struct kw_worker {
@@ -76,17 +83,20 @@ struct kw_worker {
     struct kw_node *nodes;        /* own; list */
     struct kw_node **node_table;  /* own array, by index; NULL where it is free; row 0 always */
     unsigned node_table_size;
-    uint16_t owner[KW_SLOT_COUNT];           /* index of the owner; 0: none. Small, as every request looks here */
-    uint64_t open_slots[KW_SLOT_COUNT / 64]; /* being moved, as far as known here */
-    uint64_t open_until_us;                  /* marks of our own hold until then */
+    uint16_t owner[KW_SLOT_COUNT];              /* index of the owner; 0: none. Small, as every request looks here */
+    struct kw_slot_use multikey[KW_SLOT_COUNT]; /* over all sessions */
+    uint64_t open_slots[KW_SLOT_COUNT / 64];    /* being moved, as far as known here */
+    uint64_t open_until_us;                     /* marks of our own hold until then */
     bool any_open;
     int home_slot;       /* lowest slot with an owner, where channels live; -1: none */
-    uint64_t route_seq;  /* grows whenever a slot or a link may be chosen differently */
+    uint32_t route_seq;  /* grows whenever a slot or a link may be chosen differently */
     bool recheck_paused; /* a client read: links that waited for it may go on */
 
-    struct kw_session *sessions;           /* list of all */
-    struct kw_session *dirty_sessions;     /* something to write */
-    struct kw_session *irregular_sessions; /* have parked requests */
+    struct kw_session *sessions;       /* list of all */
+    struct kw_session *dirty_sessions; /* something to write */
+    struct kw_session **irregular;     /* own array: those with parked requests */
+    uint32_t irregular_count;
+    uint32_t irregular_cap;
     struct kw_link *dirty_links;
     size_t session_count;
     bool retry_armed;
@@ -110,6 +120,7 @@ struct kw_worker {
     bool stopping;
     uint64_t drain_deadline_us;
 
+    struct kw_scheduling scheduling;
     struct kw_stats stats;
     struct kw_slowlog *slowlog;
     struct kw_alert *alert;         /* borrowed; the process's */

@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/base.h"
 #include "base/error.h"
 #include "proxy/request/group.h"
@@ -21,10 +22,19 @@
 #include "proxy/upstream/upstream.h"
 #include "proxy/worker.h"
 
-enum { NODE_RETRY_US = 10 * 1000, PAUSE_FIRST_US = 5 * 1000, PAUSE_LAST_US = 100 * 1000 };
+enum { NODE_RETRY_US = 10 * 1000, PAUSE_FIRST_MS = 5, PAUSE_LAST_MS = 100 };
+
+/* A command with several keys begins or ends: what follows on its slot may have to wait for it. */
+static void note_multikey(struct kw_session *session, const struct kw_request *req, int by) {
+    session->multikey += (uint32_t)by;
+    if (req->slot < 0) return;
+    struct kw_slot_use *use = &session->worker->multikey[req->slot];
+    use->all += (uint32_t)by;
+    if (!(req->flags & KW_REQF_READONLY)) use->writes += (uint32_t)by;
+}
 
 static void active_append(struct kw_session *session, struct kw_request *req) {
-    session->multikey += (req->flags & KW_REQF_MULTIKEY) != 0;
+    if (req->flags & KW_REQF_MULTIKEY) note_multikey(session, req, 1);
     session->writes += kw_request_is_write(req);
     req->active_prev = session->active_tail;
     req->active_next = NULL;
@@ -38,22 +48,22 @@ static void active_append(struct kw_session *session, struct kw_request *req) {
 
 static void irregular_set(struct kw_session *session, bool on) {
     struct kw_worker *worker = session->worker;
-    if (session->irregular == on) return;
-    session->irregular = on;
+    if ((session->irregular_at > 0) == on) return;
     if (on) {
-        session->irregular_prev = NULL;
-        session->irregular_next = worker->irregular_sessions;
-        if (worker->irregular_sessions) worker->irregular_sessions->irregular_prev = session;
-        worker->irregular_sessions = session;
+        if (worker->irregular_count == worker->irregular_cap) {
+            worker->irregular_cap = worker->irregular_cap ? worker->irregular_cap * 2 : 16;
+            worker->irregular = kw_realloc(worker->irregular, worker->irregular_cap * sizeof(*worker->irregular));
+        }
+        worker->irregular[worker->irregular_count++] = session;
+        session->irregular_at = worker->irregular_count;
         kw_worker_arm_retry(worker);
         return;
     }
-    if (session->irregular_prev) {
-        session->irregular_prev->irregular_next = session->irregular_next;
-    } else {
-        worker->irregular_sessions = session->irregular_next;
-    }
-    if (session->irregular_next) session->irregular_next->irregular_prev = session->irregular_prev;
+    /* The last one takes its place. Whoever walks over them does so from the end. */
+    struct kw_session *last = worker->irregular[--worker->irregular_count];
+    worker->irregular[session->irregular_at - 1] = last;
+    last->irregular_at = session->irregular_at;
+    session->irregular_at = 0;
 }
 
 void kw_dispatch_forget(struct kw_request *req) {
@@ -71,7 +81,7 @@ void kw_dispatch_forget(struct kw_request *req) {
         session->active_tail = req->active_prev;
     }
     req->active_prev = req->active_next = NULL;
-    session->multikey -= (req->flags & KW_REQF_MULTIKEY) != 0;
+    if (req->flags & KW_REQF_MULTIKEY) note_multikey(session, req, -1);
     session->writes -= kw_request_is_write(req);
     if (session->parked > 0) kw_dispatch_later(session);
 }
@@ -94,6 +104,9 @@ void kw_dispatch_park(struct kw_request *req, uint64_t delay_us) {
 
 void kw_dispatch_drop_session(struct kw_session *session) {
     irregular_set(session, false);
+    for (struct kw_request *req = session->active_head; req && session->multikey > 0; req = req->active_next) {
+        if (req->flags & KW_REQF_MULTIKEY) note_multikey(session, req, -1);
+    }
     session->parked = 0;
     session->multikey = 0;
     session->writes = 0;
@@ -123,6 +136,9 @@ bool kw_dispatch_slot_is_open(const struct kw_worker *worker, unsigned slot) {
  */
 static bool held_by_multikey(const struct kw_session *session, const struct kw_request *req) {
     if (req->slot < 0) return false;
+    /* Nearly always nobody has such a command there: a command of 10,000 keys is as many parts, each asks this. */
+    const struct kw_slot_use *use = &session->worker->multikey[req->slot];
+    if ((req->flags & KW_REQF_READONLY ? use->writes : use->all) == 0) return false;
     for (const struct kw_request *at = session->active_head; at && at != req; at = at->active_next) {
         bool both_read = at->flags & req->flags & KW_REQF_READONLY;
         if (at->flags & KW_REQF_MULTIKEY && at->slot == req->slot && !both_read) return true;
@@ -190,11 +206,16 @@ static bool try_send(struct kw_worker *worker, struct kw_request *req, struct kw
     return true;
 }
 
+/* Milliseconds that wrap: right for differences of days. */
+static uint32_t now_ms(struct kw_worker *worker) {
+    return (uint32_t)(kw_worker_now_us(worker) / 1000);
+}
+
 /* Looking again and again at many requests that cannot go would cost the others: the pause between grows. */
 static void plan_next_pass(struct kw_session *session, bool sent) {
-    uint32_t pause_us = sent || !session->pass_pause_us ? PAUSE_FIRST_US : session->pass_pause_us * 2;
-    session->pass_pause_us = pause_us < PAUSE_LAST_US ? pause_us : PAUSE_LAST_US;
-    session->pass_due_us = kw_worker_now_us(session->worker) + session->pass_pause_us;
+    unsigned pause_ms = sent || !session->pass_pause_ms ? PAUSE_FIRST_MS : session->pass_pause_ms * 2U;
+    session->pass_pause_ms = (uint16_t)(pause_ms < PAUSE_LAST_MS ? pause_ms : PAUSE_LAST_MS);
+    session->pass_due_ms = now_ms(session->worker) + session->pass_pause_ms;
 }
 
 static void pass(struct kw_session *session) {
@@ -232,11 +253,11 @@ static void pass(struct kw_session *session) {
 }
 
 void kw_dispatch_run_passes(struct kw_worker *worker, enum kw_run_passes which) {
-    uint64_t now_us = which == KW_RUN_DUE ? kw_worker_now_us(worker) : 0;
-    struct kw_session *next;
-    for (struct kw_session *session = worker->irregular_sessions; session; session = next) {
-        next = session->irregular_next;
-        bool due = which == KW_RUN_ALL || (which == KW_RUN_DUE && session->pass_due_us <= now_us);
+    for (uint32_t at = worker->irregular_count; at > 0; at--) {
+        if (at > worker->irregular_count) continue;
+        struct kw_session *session = worker->irregular[at - 1];
+        bool due =
+            which == KW_RUN_ALL || (which == KW_RUN_DUE && (int32_t)(now_ms(worker) - session->pass_due_ms) >= 0);
         if (due || session->needs_pass) pass(session);
     }
 }
@@ -264,11 +285,10 @@ static void expire_request(struct kw_worker *worker, struct kw_request *req) {
 void kw_dispatch_expire(struct kw_worker *worker) {
     uint64_t now_us = kw_worker_now_us(worker);
     uint64_t timeout_us = kw_server_limits(worker->server)->request_timeout_us;
-    struct kw_session *next_session;
-    for (struct kw_session *session = worker->irregular_sessions; session; session = next_session) {
-        next_session = session->irregular_next;
+    for (uint32_t at = worker->irregular_count; at > 0; at--) {
+        if (at > worker->irregular_count) continue;
         struct kw_request *next;
-        for (struct kw_request *req = session->active_head; req; req = next) {
+        for (struct kw_request *req = worker->irregular[at - 1]->active_head; req; req = next) {
             next = req->active_next;
             if (req->state != KW_REQ_PARKED) continue;
             bool late = now_us - req->start_us >= timeout_us && !(req->flags & KW_REQF_UNBOUNDED);

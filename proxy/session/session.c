@@ -274,19 +274,22 @@ static bool everything_left(const struct kw_session *session) {
     return session->out.bytes == 0 && !session->writing && !session->queue_head;
 }
 
+/* Gives the kernel what it takes. False: the session is being closed. */
+static bool write_out(struct kw_session *session) {
+    struct kw_worker *worker = session->worker;
+    size_t before = session->out.bytes;
+    if (!before) return true;
+    int err =
+        kw_writer_flush((uv_stream_t *)&session->tcp, &session->out, worker->pool, &session->writing, on_write_done);
+    worker->stats.bytes_out += before - session->out.bytes;
+    if (!session->writing) session->wrote_s = (uint32_t)(kw_worker_now_us(worker) / 1000000);
+    if (err) kw_session_close(session);
+    return err == 0;
+}
+
 static void flush(struct kw_session *session) {
     struct kw_worker *worker = session->worker;
-    if (session->out.bytes) {
-        size_t before = session->out.bytes;
-        int err = kw_writer_flush((uv_stream_t *)&session->tcp, &session->out, worker->pool, &session->writing,
-                                  on_write_done);
-        worker->stats.bytes_out += before - session->out.bytes;
-        if (!session->writing) session->wrote_s = (uint32_t)(kw_worker_now_us(worker) / 1000000);
-        if (err) {
-            kw_session_close(session);
-            return;
-        }
-    }
+    if (!write_out(session)) return;
     if (session->stalls_link && kw_session_output_bytes(session) < STALL_LOW) {
         session->stalls_link = false;
         worker->recheck_paused = true;
@@ -296,6 +299,12 @@ static void flush(struct kw_session *session) {
         return;
     }
     if (session->paused || session->intake) kw_session_resume(session);
+}
+
+void kw_session_flush_large(struct kw_worker *worker) {
+    for (struct kw_session *session = worker->dirty_sessions; session; session = session->dirty_next) {
+        if (session->out.bytes >= KW_REF_MIN && !session->closing) write_out(session);
+    }
 }
 
 void kw_session_flush_all(struct kw_worker *worker) {

@@ -35,7 +35,6 @@ struct kw_session {
     struct kw_worker *worker;
     struct kw_session *prev, *next;
     struct kw_session *dirty_next;
-    struct kw_session *irregular_prev, *irregular_next;
     struct kw_intake *intake;           /* own; NULL between frames */
     struct kw_session_rare *rare;       /* own; NULL mostly */
     struct kw_transaction *transaction; /* own; NULL outside of MULTI */
@@ -44,9 +43,9 @@ struct kw_session {
     struct kw_request *queue_head, *queue_tail;   /* replies to come, in order */
     struct kw_request *active_head, *active_tail; /* on their way to nodes */
     uint64_t id;
-    uint64_t pass_due_us;       /* of the next look at what is parked, if nothing else brings one */
-    uint32_t pass_pause_us;     /* doubles while nothing can be sent */
-    uint64_t route_seq;         /* worker's, when nothing was in flight */
+    uint32_t irregular_at;      /* place in worker->irregular, from 1; 0: nothing is parked */
+    uint32_t pass_due_ms;       /* of the next look at what is parked, if nothing else brings one */
+    uint32_t route_seq;         /* worker's, when nothing was in flight */
     size_t held_bytes;          /* replies that wait for their turn */
     uint32_t inflight;          /* requests in queue */
     uint32_t parked;            /* of the active ones */
@@ -57,9 +56,9 @@ struct kw_session {
     uint32_t wrote_s;           /* when the client last took bytes */
     uint32_t over_soft_s;       /* since when the output is over the soft limit; 0: it is not */
     uint16_t last_command;      /* id + 1 */
+    uint16_t pass_pause_ms;     /* doubles while nothing can be sent */
     bool authenticated : 1;
     bool dirty : 1;
-    bool irregular : 1;
     bool needs_pass : 1;
     bool paused : 1;       /* not reading */
     bool hold : 1;         /* an exclusive request runs: no new ones */
@@ -93,6 +92,8 @@ void kw_session_close_after_reply(struct kw_session *session);
 /* Has something to write: it leaves at the end of the loop turn. */
 void kw_session_mark_dirty(struct kw_session *session);
 void kw_session_flush_all(struct kw_worker *worker);
+/* Writes where much waits, without an end to the turn: large values leave while the processor's caches hold them. */
+void kw_session_flush_large(struct kw_worker *worker);
 
 /* Bytes that wait for this client to read. */
 size_t kw_session_output_bytes(const struct kw_session *session);

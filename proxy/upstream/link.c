@@ -89,6 +89,8 @@ static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf) {
         return;
     }
     if (link->head && !link->closing) kw_link_check_pause(link);
+    /* Something refers to the read buffer; once that has left, the next read finds it again, and warm. */
+    if (link->worker->rbuf->refs > 1) kw_session_flush_large(link->worker);
 }
 
 static void on_connected(uv_connect_t *req, int status) {

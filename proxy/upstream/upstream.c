@@ -61,8 +61,8 @@ void kw_node_close_links(struct kw_node *node, const char *why) {
 }
 
 static bool node_is_named(struct kw_worker *worker, const struct kw_node *node) {
-    for (struct kw_session *s = worker->irregular_sessions; s; s = s->irregular_next) {
-        for (struct kw_request *req = s->active_head; req; req = req->active_next) {
+    for (uint32_t at = 0; at < worker->irregular_count; at++) {
+        for (struct kw_request *req = worker->irregular[at]->active_head; req; req = req->active_next) {
             if (req->target == node) return true;
         }
     }
