@@ -111,6 +111,7 @@ static inline int kw_request_resp(const struct kw_request *req) {
 
 /* A pipeline keeps more requests than the caches do: asks for the one that is needed next. NULL is allowed. */
 static inline void kw_request_prefetch(const struct kw_request *req) {
+    if (!req) return;
     enum { CACHE_LINE = 64 };
     for (size_t at = 0; at < sizeof(*req); at += CACHE_LINE) __builtin_prefetch((const char *)req + at, 1);
 }

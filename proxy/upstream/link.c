@@ -402,6 +402,7 @@ void kw_link_check_pause(struct kw_link *link) {
     if (pause) {
         uv_read_stop((uv_stream_t *)&link->tcp);
     } else if (!link->closing) {
+        link->resumed_us = kw_worker_now_us(link->worker);
         uv_read_start((uv_stream_t *)&link->tcp, on_alloc, on_read);
     }
 }

@@ -333,8 +333,10 @@ static void expire_inflight(struct kw_link *link, struct kw_request *req) {
     kw_request_complete(worker, req);
 }
 
-static bool is_late(const struct kw_request *req, uint64_t now_us, uint64_t timeout_us) {
+/* While a link is paused its client is slow: what came meanwhile lies unread, and the node is not to blame. */
+static bool is_late(const struct kw_link *link, const struct kw_request *req, uint64_t now_us, uint64_t timeout_us) {
     if (req->flags & (KW_REQF_UNBOUNDED | KW_REQF_REPLYING)) return false;
+    if (link->resumed_us && now_us - link->resumed_us < timeout_us) return false;
     /* A streamed one takes as long as its client sends; the clock runs from its last byte. */
     if (req->flags & KW_REQF_STREAMED) return req->link_end != UINT64_MAX && now_us - req->sent_us >= timeout_us;
     return now_us - req->start_us >= timeout_us;
@@ -346,7 +348,7 @@ void kw_link_expire(struct kw_link *link, uint64_t now_us, uint64_t timeout_us) 
     for (struct kw_request *req = link->head; req; req = next) {
         next = req->link_next;
         if (!req->session) continue;
-        bool late = is_late(req, now_us, timeout_us);
+        bool late = is_late(link, req, now_us, timeout_us);
         if (!late) {
             all_ghosts = false;
             if (link->repeated == 0) break; /* those behind it are younger */

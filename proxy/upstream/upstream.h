@@ -90,6 +90,7 @@ struct kw_link {
     uint64_t node_client_id;           /* of this connection at its node; 0: not known (yet) */
     uint64_t connect_deadline_us;
     uint64_t last_read_us;
+    uint64_t resumed_us; /* read again since then, after a pause; 0 if it was never paused */
     uint64_t idle_since_us;
     uint64_t blocked_since_us; /* the kernel takes no more; 0: it does */
     uint32_t inflight;

@@ -2,7 +2,7 @@
 /* What ioredis users do beside plain commands: MULTI, WATCH, blocking, scanning, scripts, auto-pipelining. */
 
 const { createHash } = require('node:crypto');
-const { assert, test, script, range, until, ioredisMaker } = require('./support');
+const { assert, test, script, range, until, ioredisMaker, blockedCounter } = require('./support');
 
 for (const { name, Redis, options } of require('./ioredis_versions')) {
   const maker = ioredisMaker(Redis);
@@ -100,11 +100,11 @@ for (const { name, Redis, options } of require('./ioredis_versions')) {
   test(`${name}: blocking: first come, first served; several keys; moves; scores; timeouts`, async () => {
     const redis = connect();
     const workers = range(30).map(() => connect());
+    const blocked = blockedCounter(maker);
     const order = [];
     for (const [i, worker] of workers.entries()) {
-      const id = await worker.client('ID');
       worker.brpop(named('fair'), 20).then(([, element]) => order.push([i, element]));
-      await until(async () => /cmd=brpop/.test(await redis.client('LIST', 'ID', id)), `client ${i} to block`);
+      await until(async () => (await blocked()) === i + 1, `client ${i} to block`);
     }
     for (const i of range(30)) await redis.lpush(named('fair'), `e${i}`);
     await until(() => order.length === 30, 'all 30');
@@ -140,6 +140,8 @@ for (const { name, Redis, options } of require('./ioredis_versions')) {
       assert.ok((await pop) instanceof Error);
       await until(async () => !/id=/.test(await redis.client('LIST', 'ID', id)), 'the end of the connection');
       await redis.rpush(named(`leave:${i}`), 'kept');
+      // what its node gave it in the moment of leaving is put back
+      await until(async () => (await redis.llen(named(`leave:${i}`))) === 1, 'the element to be there');
       assert.equal(await redis.lpop(named(`leave:${i}`)), 'kept');
     }
   });

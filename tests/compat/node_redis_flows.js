@@ -86,11 +86,14 @@ for (const { name, redis: library, options, old } of require('./node_redis_versi
     const key = named('balance');
     await client.set(key, '0');
     let conflicts = 0;
+    let readers = 0;
     const increment = () =>
       run(async (isolated) => {
         for (;;) {
           await isolated.watch(key);
           const seen = Number(await isolated.get(key));
+          readers += 1;
+          await until(() => readers > 1, 'a second one that has read'); // so that there is a conflict
           try {
             return await isolated.multi().set(key, String(seen + 1)).exec();
           } catch (e) {
@@ -168,8 +171,8 @@ for (const { name, redis: library, options, old } of require('./node_redis_versi
     const stream = named('orders');
     assert.equal(await client.xGroupCreate(stream, 'workers', '$', { MKSTREAM: true }), 'OK');
     const seen = [];
-    const workers = range(3).map(async (w) => {
-      const connection = await duplicate(client);
+    const connections = await Promise.all(range(3).map(() => duplicate(client)));
+    const workers = connections.map(async (connection, w) => {
       while (seen.length < 300) {
         const reply = await connection.xReadGroup('workers', `w${w}`, { key: stream, id: '>' }, { COUNT: 7, BLOCK: 50 });
         const entries = entriesOf(reply, stream);
@@ -209,6 +212,8 @@ for (const { name, redis: library, options, old } of require('./node_redis_versi
     await until(async () => /cmd=blpop/.test(await client.sendCommand(['CLIENT', 'LIST', 'ID', String(ids[1])])), 'the block');
     assert.equal(await client.sendCommand(['CLIENT', 'KILL', 'ID', String(ids[1])]), 1);
     await client.rPush(named('kill'), 'x');
+    // what its node gave it in the moment of its end is put back
+    await until(async () => (await client.lLen(named('kill'))) === 1, 'the element to be there');
     assert.equal(await client.lPop(named('kill')), 'x');
     assert.ok((await lost) instanceof Error);
     await leave(blocked);

@@ -15,15 +15,15 @@ CLI = os.environ.get("KEYWAY_REDIS_CLI", "redis-cli")
 BENCHMARK = os.environ.get("KEYWAY_REDIS_BENCHMARK", "redis-benchmark")
 
 
-def cli(*args, stdin=b"", port=support.PORT, timeout=30):
+def cli(*args, stdin=b"", port=support.PORT, timeout=60 * support.TIME_SCALE):
     """Runs redis-cli to its end; answers (exit code, standard output, standard error)."""
     argv = [CLI, "-h", support.HOST, "-p", str(port), *map(str, args)]
     done = subprocess.run(argv, input=stdin, capture_output=True, timeout=timeout)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
-def watch(*args, seconds=1.5):
-    """What a redis-cli mode that never ends prints within a bounded time."""
+def watch(*args, seconds=20 * support.TIME_SCALE):
+    """What a redis-cli mode prints until it ends, or within a bounded time."""
     argv = ["stdbuf", "-oL", CLI, "-h", support.HOST, "-p", str(support.PORT), *args]
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as proc:
         try:
@@ -67,7 +67,7 @@ class Running:
 def benchmark(*args, port=support.PORT):
     """Runs redis-benchmark to its end; answers (exit code, all it printed)."""
     argv = [BENCHMARK, "-h", support.HOST, "-p", str(port), *map(str, args)]
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=50)
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=100 * support.TIME_SCALE)
     return done.returncode, done.stdout.decode().replace("\r", "\n")
 
 
@@ -135,15 +135,15 @@ class RedisCli(unittest.TestCase):
         self.assertIn("WRONGPASS", out)
 
     def test_latency(self):
-        out = watch("--latency", "--raw", "-i", "1", seconds=5)
+        out = watch("--latency", "--raw", "-i", "1")
         self.assertRegex(out, r"^\d+ \d+ \d+\.\d+ \d+\n")
 
     def test_stat(self):
         cli("SET", "cli:stat", "x")
-        out = watch("-i", "0.2", "--stat")
-        rows = re.findall(r"^(\d+) +(\S+) +(\d+) +(\d+) +(\d+) \(\+\d+\) +(\d+)", out, re.M)
-        self.assertGreaterEqual(len(rows), 2, out)
-        self.assertGreaterEqual(int(rows[0][0]), 1, "no keys in " + out)
+        row = r"^(\d+) +(\S+) +(\d+) +(\d+) +(\d+) \(\+\d+\) +(\d+)"
+        with Running("-i", "0.2", "--stat") as stat:
+            support.wait_until(lambda: len(re.findall(row, stat.text, re.M)) >= 2, "two rows")
+            self.assertGreaterEqual(int(re.search(row, stat.text, re.M)[1]), 1, "no keys in " + stat.text)
 
     def test_scans_of_the_whole_keyspace(self):
         cli("FLUSHALL")

@@ -64,7 +64,7 @@ class Watch(Meeting):
             p.multi()
             p.set("{w}done", 1)
             self.assertRaises(redis.WatchError, p.execute)
-        self.r.set("{w}short", 1, px=60)
+        self.r.set("{w}short", 1, px=1000)  # it must still be there when it is watched
         with self.r.pipeline() as p:
             p.watch("{w}short")
             support.wait_until(lambda: not self.r.exists("{w}short"), "the key to expire")
@@ -189,6 +189,7 @@ class BlockingPops(Meeting):
                 r = self.connect(client_name="bp-fair")
                 threads.start(lambda r=r, i=i: got.append((i, r.blpop("bp:fair", timeout=20)[1])))
                 self.until_blocked("bp-fair", i + 1)
+                support.wait_until(lambda: support.blocked_at_nodes() == i + 1, "the node to hear of waiter %d" % i)
             for i in range(3):
                 self.r.rpush("bp:fair", i)
                 support.wait_until(lambda: len(got) == i + 1, "waiter %d to be served" % i)

@@ -67,7 +67,7 @@ async function join(hub, ...rooms) {
 
 for (const { name, make, pair } of adapters) {
   const key = `io-${name.replace(/[ ,]+/g, '-')}`;
-  const options = { key, channelPrefix: key, requestsTimeout: 8000 };
+  const options = { key, channelPrefix: key, requestsTimeout: 20000 };
   const cluster = async (n) => {
     const hubs = await Promise.all(range(n).map(async () => serve(make(...(await pair()), options))));
     await until(async () => {
@@ -123,7 +123,7 @@ for (const { name, make, pair } of adapters) {
     await until(async () => (await ids(hubs[2], 'most')).length === 0, 'nobody in the room');
     hubs.forEach((hub, i) => hub.on('sum', (n, done) => done(n + i)));
     assert.deepEqual((await hubs[0].serverSideEmitWithAck('sum', 10)).sort(), [11, 12]);
-    const replies = hubs[0].timeout(5000).emitWithAck('ask');
+    const replies = hubs[0].timeout(20000).emitWithAck('ask');
     clients.forEach(({ socket }, i) => socket.on('ask', (done) => done(i)));
     assert.deepEqual((await replies).sort(), range(6));
     const gone = Promise.all(clients.map(({ socket }) => once(socket, 'disconnect')));

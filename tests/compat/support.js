@@ -31,8 +31,10 @@ const digest = (data) => crypto.createHash('sha1').update(data).digest('hex');
 /* The numbers from 0 to n - 1. */
 const range = (n) => Array.from({ length: n }, (_, i) => i);
 
+const timeScale = Number(process.env.KEYWAY_TIME_SCALE || 1);
+
 /* Polls until cond() is true: for what another connection does. */
-async function until(cond, what, timeoutMs = 10000) {
+async function until(cond, what, timeoutMs = 15000 * timeScale) {
   const deadline = Date.now() + timeoutMs;
   while (!(await cond())) {
     assert.ok(Date.now() < deadline, `timed out waiting for ${what}`);
@@ -41,7 +43,7 @@ async function until(cond, what, timeoutMs = 10000) {
 }
 
 /* A case that is a failure, by its name, when it does not end; the program goes on with the next one. */
-const caseMs = 10000 * Number(process.env.KEYWAY_TIME_SCALE || 1);
+const caseMs = 30000 * timeScale;
 const test = (name, fn) => nodeTest.test(name, { timeout: caseMs }, fn);
 
 /* What listeners were given, call by call; wait(n) answers the calls once there are n. */
@@ -65,6 +67,18 @@ function ioredisMaker(Redis) {
     const client = new Redis({ host, port, maxRetriesPerRequest: 0, ...options });
     opened.push(client);
     return client;
+  };
+}
+
+/*
+ * How many commands wait at the nodes, asked by ioredis clients of a maker: the proxy's list says that a client waits, not
+ * that its node has heard of it.
+ */
+function blockedCounter(connect) {
+  const nodes = process.env.KEYWAY_NODE_PORTS.split(' ').map((nodePort) => connect({ port: Number(nodePort) }));
+  return async () => {
+    const texts = await Promise.all(nodes.map((node) => node.info('clients')));
+    return texts.reduce((sum, text) => sum + Number(/blocked_clients:(\d+)/.exec(text)[1]), 0);
   };
 }
 
@@ -103,6 +117,7 @@ module.exports = {
   once,
   inbox,
   ioredisMaker,
+  blockedCounter,
   nodeRedisMaker,
   errors,
 };

@@ -10,11 +10,15 @@ import threading
 import time
 import unittest
 
+import redis
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 HOST = "127.0.0.1"
 PORT = int(os.environ["KEYWAY_PORT"])
 AUTH_PORT = int(os.environ["KEYWAY_AUTH_PORT"])
 AUTH_PASSWORD = os.environ["KEYWAY_AUTH_PASSWORD"]
+NODE_PORTS = [int(port) for port in os.environ["KEYWAY_NODE_PORTS"].split()]
+TIME_SCALE = float(os.environ.get("KEYWAY_TIME_SCALE", "1"))
 
 
 def script(name):
@@ -28,7 +32,16 @@ def pattern(size):
     return (block * (size // len(block) + 1))[:size]
 
 
-def wait_until(cond, what, seconds=20):
+def blocked_at_nodes():
+    """How many commands wait at the nodes: the proxy's list says that a client waits, not that its node has heard."""
+    total = 0
+    for port in NODE_PORTS:
+        with redis.Redis(HOST, port) as node:
+            total += node.info("clients")["blocked_clients"]
+    return total
+
+
+def wait_until(cond, what, seconds=20 * TIME_SCALE):
     """Polls cond() until it is true and answers its value."""
     deadline = time.monotonic() + seconds
     while True:
@@ -63,7 +76,7 @@ class Threads:
 
     def __exit__(self, kind, _value, _trace):
         for thread in self.threads:
-            thread.join(60)
+            thread.join(60 * TIME_SCALE)
         if kind is None and self.failures:
             raise self.failures[0]
         if kind is None and any(thread.is_alive() for thread in self.threads):

@@ -70,6 +70,7 @@ SEED = int(os.environ.get("KEYWAY_TEST_SEED", "0")) or random.SystemRandom().ran
 
 _started = []
 _directories = []
+_at_end = []
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -103,8 +104,18 @@ def temp_dir(name):
     return path
 
 
+def at_end(work):
+    """Has work() called when the interpreter ends, also by a signal: for processes that end_process() cannot end."""
+    _at_end.append(work)
+
+
 @atexit.register
 def _end_everything():
+    for work in _at_end:
+        try:
+            work()
+        except Exception:  # as below
+            pass
     for proc in _started:
         try:
             end_process(proc)
@@ -116,7 +127,10 @@ def _end_everything():
 
 
 def _exit_on_signal(number, _frame):
-    sys.exit(128 + number)
+    """At once: an exception would end one test, and the next would begin."""
+    sys.stdout.flush()
+    _end_everything()
+    os._exit(128 + number)
 
 
 for _number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -145,23 +159,44 @@ def wait_until(cond, timeout=15.0, what=None):
         pause = min(pause * 1.5, 0.05)
 
 
-_ports_given = set()
+_ports_held = {}
+
+
+def hold_port(port):
+    """
+    Claims a port among all test processes of the machine, by a name that the kernel keeps for as long as this one
+    lives; False when another has it. The port itself stays unbound: whoever is started on it may end and start again,
+    and nobody else takes it meanwhile.
+    """
+    if port in _ports_held:
+        return False
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind("\0keyway-test-port-%d" % port)
+    except OSError:
+        claim.close()
+        return False
+    _ports_held[port] = claim
+    return True
 
 
 def free_port():
-    """A free loopback port below the ephemeral range, never given twice by this process."""
+    """
+    A free loopback port, never given twice among the test processes that run. From below the ephemeral range, and
+    outside of where keyway-cli looks for ports of nodes (18000 and 28000, 4000 each).
+    """
+    r = random.SystemRandom()
     for _ in range(1000):
-        port = random.SystemRandom().randrange(10000, 32000)
-        if port in _ports_given:
+        port = r.choice((r.randrange(10000, 18000), r.randrange(22000, 28000)))
+        if not hold_port(port):
             continue
         with socket.socket() as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 s.bind((HOST, port))
+                return port
             except OSError:
                 continue
-        _ports_given.add(port)
-        return port
     raise AssertionError("no free port found")
 
 
@@ -639,15 +674,20 @@ class Cluster:
         return True
 
     def _all_ok(self):
-        live = [node for node in self.nodes if node.alive() and not node.frozen]
+        """All slots are served, every replica is in sync, and no live node thinks ill of another."""
+        live = self.live_nodes()
+        ids = {node.id for node in live}
         for node in live:
             if node.info("replication").get("master_link_status", "up") != "up":
                 return False
             info = parse_info(node("CLUSTER", "INFO"))
             if info["cluster_state"] != "ok" or int(info["cluster_slots_ok"]) != SLOTS:
                 return False
-            lines = node("CLUSTER", "NODES").decode().splitlines()
-            if sum(" slave " in line or ",slave " in line for line in lines) != self.primaries * self.replicas:
+            rows = [line.split() for line in node("CLUSTER", "NODES").decode().splitlines()]
+            if sum("slave" in row[2].split(",") for row in rows) != self.primaries * self.replicas:
+                return False
+            known = [row for row in rows if row[0] in ids]
+            if any(row[7] != "connected" or {"fail", "fail?", "handshake"} & set(row[2].split(",")) for row in known):
                 return False
         return True
 
@@ -670,21 +710,36 @@ class Cluster:
         return rows
 
     def by_id(self, node_id):
-        return next(node for node in self.nodes if node.id == node_id)
+        """The node with an id; None for a stranger's."""
+        return next((node for node in self.nodes if node.id == node_id), None)
 
     def shard_slot(self, shard):
         """The first slot of the even share that shard number `shard` began with."""
         return SLOTS * shard // self.primaries
 
+    def owner_told(self, slot, at):
+        """(node, config epoch) that one node believes to be the primary of a slot; None when it knows of none."""
+        for line in at("CLUSTER", "NODES").decode().splitlines():
+            f = line.split()
+            node = self.by_id(f[0])
+            for r in f[8:]:
+                low, _, high = r.partition("-")
+                if node and r[0] != "[" and "master" in f[2].split(",") and int(low) <= slot <= int(high or low):
+                    return node, int(f[6])
+        return None
+
     def owner_seen(self, slot):
-        """The primary that serves a slot now, as a live node sees it; None in the moment when none does."""
+        """
+        The primary that serves a slot now; None in the moment when none does. What a node says of itself counts, since
+        what others have heard may be of a moment ago; of two that claim the slot the one with the higher epoch is right.
+        Where no live node claims it, it is the (dead or frozen) one that the others still name.
+        """
         if slot in self._owner and not self.replicas:
             return self._owner[slot]
-        for node_id, flags, _, ranges in self.node_table():
-            for r in ranges:
-                low, _, high = r.partition("-")
-                if "master" in flags and int(low) <= slot <= int(high or low):
-                    return self.by_id(node_id)
+        told = [(at, self.owner_told(slot, at)) for at in self.live_nodes()]
+        for claims in ([t for at, t in told if t and t[0] is at], [t for _, t in told if t]):
+            if claims:
+                return max(claims, key=lambda t: t[1])[0]
         return None
 
     def owner(self, slot):
@@ -695,7 +750,8 @@ class Cluster:
         return self.owner(self.shard_slot(shard))
 
     def replicas_of(self, primary, at=None):
-        return [self.by_id(i) for i, flags, of, _ in self.node_table(at) if of == primary.id and "slave" in flags]
+        found = [self.by_id(i) for i, flags, of, _ in self.node_table(at) if of == primary.id and "slave" in flags]
+        return [node for node in found if node is not None]
 
     def tag(self, shard, n=0):
         """A hash tag (without braces) whose slot lies in the even share of the shard; n picks different slots."""
@@ -725,27 +781,37 @@ class Cluster:
         """Waits until gossip made another node the primary of the shard and every live node knows it."""
 
         def promoted():
-            new = self.owner_seen(self.shard_slot(shard))
+            slot = self.shard_slot(shard)
+            new = self.owner_seen(slot)
             if new is None or new is old:
                 return None
-            for node in self.live_nodes():
-                for node_id, flags, _, ranges in self.node_table(node):
-                    if node_id == new.id and ("master" not in flags or not ranges):
-                        return None
-            return new
+            told = [self.owner_told(slot, node) for node in self.live_nodes()]
+            return new if all(t and t[0] is new for t in told) else None
 
         return wait_until(promoted, timeout, "a new primary of shard %d" % shard)
 
     def failover(self, shard):
         """
         A planned failover of a shard; answers (old primary, new primary). Primaries do not vote twice about one shard
-        within two node timeouts, so a second failover waits for that.
+        within two node timeouts, so a second failover waits for that. A replica gives up a failover that was not voted
+        for in five seconds, and refuses one while it has no link to its primary: then it is asked again.
         """
         last = self._failovers.get(shard, 0)
         wait_until(lambda: time.monotonic() > last + 2.2 * self.node_timeout / 1000, 60, "votes to be allowed again")
         old = self.primary_of(shard)
-        replica = self.replicas_of(old)[0]
-        replica("CLUSTER", "FAILOVER")
+        replica = wait_until(lambda: self.replicas_of(old), 15, "a replica of shard %d" % shard)[0]
+        again_at = 0
+
+        def replaced():
+            nonlocal again_at
+            if self.owner_seen(self.shard_slot(shard)) not in (None, old):
+                return True
+            if time.monotonic() > again_at:
+                replica("CLUSTER", "FAILOVER")
+                again_at = time.monotonic() + 6
+            return False
+
+        wait_until(replaced, 40, "the replica of shard %d to take over" % shard)
         new = self.wait_promoted(shard, old)
         self._failovers[shard] = time.monotonic()
         return old, new
@@ -771,9 +837,9 @@ class Cluster:
 
     def epochs_settled(self):
         """Every live node knows of the highest epoch, and no two primaries share one."""
-        infos = [parse_info(n("CLUSTER", "INFO")) for n in self.nodes if n.alive() and not n.frozen]
-        mine = [i["cluster_my_epoch"] for n, i in zip([n for n in self.nodes if n.alive() and not n.frozen], infos)
-                if parse_info(n("INFO", "replication"))["role"] == "master"]
+        live = self.live_nodes()
+        infos = [parse_info(n("CLUSTER", "INFO")) for n in live]
+        mine = [i["cluster_my_epoch"] for n, i in zip(live, infos) if n.info("replication")["role"] == "master"]
         return len({i["cluster_current_epoch"] for i in infos}) == 1 and len(set(mine)) == len(mine)
 
     def stop(self):
@@ -939,6 +1005,30 @@ class Worker(threading.Thread):
         return self.result
 
 
+class Stalls:
+    """
+    How long the machine itself held this process up at worst (worst_s), told by a thread that sleeps a moment and looks
+    how late it wakes. A bound on time that says "nobody was in the way" allows for it: what stopped everybody is not
+    the proxy's doing. A few milliseconds where nothing else runs.
+    """
+
+    def __init__(self):
+        self.worst_s = 0.0
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def stop(self):
+        self._ending.set()
+        self._thread.join()
+
+    def _watch(self):
+        while not self._ending.is_set():
+            began = time.monotonic()
+            time.sleep(0.001)
+            self.worst_s = max(self.worst_s, time.monotonic() - began - 0.001)
+
+
 def percentile(samples, p):
     ordered = sorted(samples)
     return ordered[min(len(ordered) - 1, int(len(ordered) * p))]
@@ -985,11 +1075,21 @@ class ProxyTest(unittest.TestCase):
         finally:
             signal.alarm(0)
 
+    def alone(self, client):
+        """Waits until the proxy lists no clients but this one: those of before may not have been seen to leave yet."""
+        wait_until(lambda: client.ok("CLIENT", "LIST").count(b"\n") == 1, 10, "the other clients to be gone")
+
     def client(self, **kw):
         """A connection to the shared proxy, closed at the end of the test."""
         c = self.proxy.client(**kw)
         self.addCleanup(c.close)
         return c
+
+    def stalls(self):
+        """What the machine itself is to blame for from here to the end of the test."""
+        stalls = Stalls()
+        self.addCleanup(stalls.stop)
+        return stalls
 
     def start_proxy(self, directives=None, nodes=None, **kw):
         """A proxy of this test's own; its orderly end is part of the test."""

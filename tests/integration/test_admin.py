@@ -15,6 +15,7 @@ class Admin(harness.JudgedTest):
     def setUp(self):
         self.cluster.flush()
         self.c = self.client()
+        self.alone(self.c)
         self.j = self.judge.client()
         self.addCleanup(self.j.close)
 
@@ -191,7 +192,9 @@ class Slowlog(Admin):
 
     def test_long_arguments_are_cut_as_redis_does(self):
         proxy = self.start_proxy({"slowlog-log-slower-than": 0})
-        commands = [["SET", "{cut}a", "x" * 1000], ["DEL"] + ["{cut}%d" % i for i in range(100)]]
+        commands = [["SET", "{cut}a", "x" * n] for n in (0, 127, 128, 129, 1000, 20000)]
+        commands += [["DEL"] + ["{cut}%d" % i for i in range(n)] for n in (30, 31, 32, 100)]
+        commands += [["MSET"] + ["{cut}" + "k" * 200, b"\x00\r\n$5\r\n"] * 40]
         with proxy.client() as c:
             self.j.ok("CONFIG", "SET", "slowlog-log-slower-than", 0)
             for command in commands:
@@ -202,6 +205,19 @@ class Slowlog(Admin):
                     return [e[3] for e in client.ok("SLOWLOG", "GET") if e[3][0] == command[0].encode()]
 
                 self.assertEqual(logged(c), logged(self.j))
+
+    def test_who_it_was_is_as_it_was_then(self):
+        proxy = self.start_proxy({"slowlog-log-slower-than": 0})
+        addresses = []
+        for i in range(3):
+            with proxy.client() as gone:
+                gone.ok("CLIENT", "SETNAME", "%d" % i * 70)
+                gone.ok("GET", "who%d" % i)
+                gone.ok("CLIENT", "SETNAME", "other")
+                addresses.append(b"127.0.0.1:%d" % gone.sock.getsockname()[1])
+        with proxy.client() as c:
+            found = {e[3][1]: e[4:6] for e in c.ok("SLOWLOG", "GET", -1) if e[3][0] == b"GET"}
+        self.assertEqual(found, {b"who%d" % i: [addresses[i], b"%d" % i * 63] for i in range(3)})
 
     def test_errors(self):
         self.same(["SLOWLOG", "GET", "x"], ["SLOWLOG", "GET", "-2"], ["SLOWLOG", "LEN", "x"])

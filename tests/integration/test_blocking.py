@@ -74,8 +74,9 @@ class Judged(harness.JudgedTest, Base):
                     c = harness.Client(port)
                     c.cmd("BLPOP", "{fair}l", "20")
                     wait_until(lambda: p.ok("CLIENT", "LIST").count(b"flags=b") == i + 1, what="the client to block")
+                    # By links of their own: the order is that in which the node has heard of them.
+                    self.waiting_at_node("{fair}l", i + 1) if port == self.proxy.port else None
                     waiters.append(c)
-                self.waiting_at_node("{fair}l", 5) if port == self.proxy.port else None
                 p.ok("RPUSH", "{fair}l", *range(5))
                 self.assertEqual([c.read(10) for c in waiters], [[b"{fair}l", b"%d" % i] for i in range(5)])
             for c in waiters:
@@ -147,12 +148,16 @@ class Leaving(Base):
                 samples.append(time.perf_counter() - began)
             return harness.percentile(samples, 0.5)
 
-        before = latency()
+        def best():
+            """Whatever else the machine does adds to some rounds; what blocked clients cost would add to all."""
+            return min(latency() for _ in range(5))
+
+        before = best()
         clients = [self.proxy.client() for _ in range(count)]
         for i, c in enumerate(clients):
             c.cmd("BLPOP", "{w%d}l" % (i % 100), "0")
         self.blocked(count)
-        after = latency()
+        after = best()
         self.assertLess(after, before * 4 + 0.001)
         for i in range(100):
             p.ok("RPUSH", "{w%d}l" % i, *range(count // 100))

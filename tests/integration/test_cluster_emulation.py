@@ -502,7 +502,7 @@ class Clients(Emulation):
             self.assertEqual(rc.get("k1"), b"after")
 
     def run_tool(self, *argv):
-        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60 * harness.TIME_SCALE)
         self.assertEqual(done.returncode, 0, done.stdout)
         return done.stdout
 

@@ -11,7 +11,8 @@ import re
 import harness
 from harness import ReplyError, wait_until
 
-THRESHOLD_MS = 100  # more than the machine adds by itself
+THRESHOLD_MS = 250  # more than the machine adds by itself
+SLOW_S, SLOWER_S, SLOWEST_S = 0.3, 0.4, 0.5  # each above it
 BUSY = "while true do end"
 KILLED = "ERR Script killed by user with "
 BUSY_LIBRARY = "#!lua name=busy\nredis.register_function('spin', function() while true do end end)"
@@ -104,7 +105,7 @@ class Latency(Wide):
 
     def test_latest_and_history(self):
         # A server keeps one sample a second; those of one shard are on both sides of another's.
-        for shard, seconds in ((0, 0.12), (1, 0.2), (0, 0.12), (2, 0.16)):
+        for shard, seconds in ((0, SLOW_S), (1, SLOWEST_S), (0, SLOW_S), (2, SLOWER_S)):
             second = self.cluster.nodes[shard]("TIME")[0]
             wait_until(lambda: self.cluster.nodes[shard]("TIME")[0] != second, 5, "the next second")
             self.pause(shard, seconds)
@@ -117,7 +118,7 @@ class Latency(Wide):
             self.assertEqual(latest[0][1], newest)
             self.assertIn(latest[0][2], [row[2] for row in own if row[1] == newest])
             self.assertEqual(latest[0][3], max(row[3] for row in own))
-            self.assertGreaterEqual(latest[0][3], 200)
+            self.assertGreaterEqual(latest[0][3], SLOWEST_S * 1000)
             history = self.c[resp].ok("LATENCY", "HISTORY", "command")
             samples = [s for one in self.every_shard("LATENCY", "HISTORY", "command") for s in one]
             self.assertEqual(sorted(history), sorted(samples))
@@ -125,22 +126,22 @@ class Latency(Wide):
             self.assertGreaterEqual(len(history), 4)
 
     def test_reset_sums(self):
-        self.pause(0, 0.12)
-        self.pause(1, 0.12)
+        self.pause(0, SLOW_S)
+        self.pause(1, SLOW_S)
         self.assertEqual(self.c[2]("LATENCY", "RESET", "command"), 2)
         self.assertEqual(self.c[3]("LATENCY", "RESET", "command"), 0)
         self.assertEqual(self.c[2]("LATENCY", "HISTORY", "command"), [])
 
     def test_texts_name_their_shards(self):
-        self.judge("DEBUG", "SLEEP", 0.12)
-        self.pause(0, 0.12)
+        self.judge("DEBUG", "SLEEP", SLOW_S)
+        self.pause(0, SLOW_S)
         for resp in (2, 3):
             got, want = self.shape(resp, "LATENCY", "GRAPH", "command")
             self.assertEqual(got, want)
             only = self.c[resp].ok("LATENCY", "GRAPH", "command")
             self.assertIn(b"command - high", only)
             self.assertNotIn(b"# Node", only, "one shard has a graph")
-        self.pause(1, 0.2)
+        self.pause(1, SLOWEST_S)
         for resp in (2, 3):
             graphs = self.c[resp].ok("LATENCY", "GRAPH", "command")
             for shard in (0, 1):
@@ -480,6 +481,7 @@ class FailedShard(harness.ProxyTest):
 class Scripts(Wide):
     NODE_TIMEOUT = 30000  # a node that runs a script does not talk to the others
     NODE_CONFIG = {"busy-reply-threshold": 50}
+    DIRECTIVES = {"workers": 2, "request-timeout": 60000}  # longer than any script here runs
 
     def tearDown(self):
         for node in self.cluster.nodes:
@@ -536,7 +538,7 @@ class Scripts(Wide):
     def test_unkillable_wins(self):
         wrote = self.cluster.key(0)
         sly = "redis.call('SET', KEYS[1], 'x') local t repeat t = redis.call('TIME') until t[1] + 0 > tonumber(ARGV[1]) return 'done'"
-        until = int(self.cluster.nodes[0]("TIME")[0]) + 2
+        until = int(self.cluster.nodes[0]("TIME")[0]) + 1 + int(2 * harness.TIME_SCALE)
         first = self.started(0, "EVAL", sly, 1, wrote, until)
         second = self.started(2, "EVAL", BUSY, 1, self.cluster.key(2))
         self.assertError(self.c[2]("SCRIPT", "KILL"), "UNKILLABLE Sorry the script already executed write commands")
@@ -586,7 +588,7 @@ class Scripts(Wide):
             runner.cmd("EVAL", BUSY, 1, self.cluster.key(1))
             self.wait_busy(self.cluster.nodes[1])
             began = int(self.cluster.nodes[0]("TIME")[0])
-            wait_until(lambda: int(self.cluster.nodes[0]("TIME")[0]) > began + 1, 5, "a second to go by")
+            wait_until(lambda: int(self.cluster.nodes[0]("TIME")[0]) > began + 2, 10, "two seconds to go by")
             try:
                 for command in (["GET", self.cluster.key(1)], ["DBSIZE"]):
                     self.assertError(other(*command), "BUSY Redis is busy running a script")

@@ -141,9 +141,8 @@ class Compared(unittest.TestCase):
 
     @classmethod
     def start_server(cls, program):
-        server = gen_commands.LiveServer(program)
-        server.__enter__()
-        cls.addClassCleanup(server.__exit__)
+        server = harness.Server(program).start()
+        cls.addClassCleanup(server.kill)
         sock = socket.create_connection(("127.0.0.1", server.port), timeout=60)
         file = sock.makefile("rwb")
         cls.addClassCleanup(sock.close)

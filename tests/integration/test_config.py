@@ -197,11 +197,12 @@ class Settings(harness.ProxyTest):
             c.ok("CONFIG", "SET", "requirepass", "")
             with harness.Client(proxy.port) as other:
                 self.assertEqual(other("GET", "nothing"), None)
-            c.ok("CONFIG", "SET", "timeout", "1")
+            c.ok("CONFIG", "SET", "timeout", 2 * max(1, int(harness.TIME_SCALE)))
             with harness.Client(proxy.port) as idle:
                 idle.ok("PING")
-                harness.wait_until(lambda: c.ok("PING") and idle.closed(), 10, "the new timeout to work")
+                harness.wait_until(lambda: c.ok("PING") and idle.closed(), 20, "the new timeout to work")
             c.ok("CONFIG", "SET", "timeout", "0")
+            self.alone(c)
             c.ok("CONFIG", "SET", "maxclients", "2")
             with harness.Client(proxy.port) as second, harness.Client(proxy.port) as third:
                 self.assertEqual(second("PING"), b"PONG")

@@ -48,10 +48,18 @@ class Probe:
         fd = self.log_file.fileno()
         return os.pread(fd, os.fstat(fd).st_size, 0).decode(errors="replace")
 
+    def satisfying(self, cond):
+        """The newest topology if it satisfies cond; one without the node or owner that cond looks at does not."""
+        try:
+            newest = self.maps[-1]
+            return newest if cond(newest) else None
+        except (LookupError, TypeError):
+            return None
+
     def wait(self, cond, what, timeout=10):
         """Waits until the newest topology satisfies cond; answers that topology."""
         try:
-            return wait_until(lambda: self.maps and cond(self.maps[-1]) and self.maps[-1], timeout, what)
+            return wait_until(lambda: self.satisfying(cond), timeout, what)
         except harness.WaitTimeout as e:
             raise harness.WaitTimeout("%s\nlast map: %r\nlog:\n%s" % (e, self.maps[-1:], self.log()[-3000:]))
 
@@ -59,7 +67,7 @@ class Probe:
         """Ends in good order; the status tells whether the loop was left clean."""
         if self.proc.poll() is None:
             self.proc.stdin.close()
-        code = self.proc.wait(20)
+        code = self.proc.wait(20 * harness.TIME_SCALE)
         self.reader.join(10)
         self.proc.stdout.close()
         log = self.log()
@@ -94,6 +102,15 @@ class DiscoveryTest(unittest.TestCase):
         self.addCleanup(close)
         return probe
 
+    def stalls(self):
+        stalls = harness.Stalls()
+        self.addCleanup(stalls.stop)
+        return stalls
+
+    def assertWithin(self, seconds, limit, stalls, what=None):
+        """Of a promise about speed; what the machine itself was late by is allowed for."""
+        self.assertLess(seconds, limit * harness.TIME_SCALE + stalls.worst_s, what)
+
 
 class WithReplicas(DiscoveryTest):
     """Three primaries, three replicas, gossip failover on."""
@@ -115,10 +132,11 @@ class WithReplicas(DiscoveryTest):
         return probe
 
     def test_one_seed_gives_the_whole_map(self):
+        stalls = self.stalls()
         began = time.monotonic()
         probe = self.started()
         first = probe.maps[0]
-        self.assertLess(first["at"] - began, 1.0 * harness.TIME_SCALE)
+        self.assertWithin(first["at"] - began, 1.0, stalls)
         self.assertTrue(whole(first, 6), "the first map is complete already: %r" % first)
         self.assertIn(first["server"], ("redis", "valkey"))
         self.assertRegex(first["server_version"], r"^\d+\.\d+\.\d+$")
@@ -138,8 +156,7 @@ class WithReplicas(DiscoveryTest):
         probe = self.started("localhost:%d" % self.cluster.nodes[0].port)
         wait_until(lambda: "localhost:%d is given up" % self.cluster.nodes[0].port in probe.log(), 5,
                    "the double link to be given up")
-        self.assertEqual(len(probe.maps[-1]["nodes"]), 6)
-        self.assertTrue(whole(probe.maps[-1], 6))
+        probe.wait(lambda t: whole(t, 6), "the whole map without the name")
 
     def test_a_quiet_cluster_publishes_nothing_new(self):
         probe = self.started()
@@ -159,23 +176,23 @@ class WithReplicas(DiscoveryTest):
         before, began = server.calls("cluster|nodes"), time.monotonic()
         while time.monotonic() - began < 0.5:
             probe.tell("refresh")
-        rounds = server.calls("cluster|nodes") - before
+        rounds = wait_until(lambda: max(0, server.calls("cluster|nodes") - before - 1), 5, "two rounds") + 1
         spent = time.monotonic() - began
-        self.assertGreaterEqual(rounds, 2)
         self.assertLessEqual(rounds, spent / 0.050 + 2, "at most a round each 50 ms")
 
     def test_killed_primary(self):
         probe = self.started()
         old = self.cluster.primary_of(0)
         slot = self.cluster.shard_slot(0)
+        stalls = self.stalls()
         killed = time.monotonic()
         old.kill()
         lost = probe.wait(lambda t: not node_of(t, old)["reachable"], "the lost link to show")
-        self.assertLess(lost["at"] - killed, 0.5 * harness.TIME_SCALE, "a lost link shows at once")
+        self.assertWithin(lost["at"] - killed, 0.5, stalls, "a lost link shows at once")
         new = self.cluster.wait_promoted(0, old)
         promoted = time.monotonic()
         found = probe.wait(lambda t: owner_of(t, slot) and owner_of(t, slot)["id"] == new.id, "the new primary")
-        self.assertLess(found["at"] - promoted, 1.0 * harness.TIME_SCALE)
+        self.assertWithin(found["at"] - promoted, 1.0, stalls)
         failed = probe.wait(lambda t: node_of(t, old)["failed"], "the dead primary to be failed")
         self.assertEqual(failed["owned"], 16384)
         self.assertIn("slots of %s are now served by %s" % (old.addr, new.addr), probe.log())
@@ -188,11 +205,12 @@ class WithReplicas(DiscoveryTest):
     def test_planned_failover(self):
         probe = self.started()
         slot = self.cluster.shard_slot(1)
+        stalls = self.stalls()
         old, new = self.cluster.failover(1)
         done = time.monotonic()
         found = probe.wait(
             lambda t: owner_of(t, slot)["id"] == new.id and not node_of(t, old)["primary"], "the swapped roles")
-        self.assertLess(found["at"] - done, 1.3 * harness.TIME_SCALE, "within one steady period")
+        self.assertWithin(found["at"] - done, 1.3, stalls, "within one steady period")
         self.assertEqual(found["owned"], 16384)
         self.assertEqual(found["nodes"][node_of(found, old)["primary_index"]]["id"], new.id)
 
@@ -206,11 +224,12 @@ class WithReplicas(DiscoveryTest):
         slot = self.cluster.shard_slot(0)
         src, dst = self.cluster.owner(slot), self.cluster.primary_of(1)
         src("CLUSTER", "SETSLOT", slot, "MIGRATING", dst.id)
+        stalls = self.stalls()
         asked = time.monotonic()
         probe.tell("refresh")
         try:
             shown = probe.wait(lambda t: slot in t["open"], "the open slot")
-            self.assertLess(shown["at"] - asked, 0.3 * harness.TIME_SCALE)
+            self.assertWithin(shown["at"] - asked, 0.3, stalls)
             print("    with a frozen node: change shown after %.0f ms" % ((shown["at"] - asked) * 1000))
         finally:
             src("CLUSTER", "SETSLOT", slot, "STABLE")
@@ -234,10 +253,11 @@ class WithReplicas(DiscoveryTest):
         primary = self.cluster.primary_of(2)
         frozen = self.cluster.replicas_of(primary)[0]
         frozen.freeze()
+        stalls = self.stalls()
         began = time.monotonic()
         probe = self.probe(",".join([frozen.addr, primary.addr]))
         first = probe.wait(lambda t: t["owned"] == 16384, "a map in spite of the frozen seed")
-        self.assertLess(first["at"] - began, 1.0 * harness.TIME_SCALE)
+        self.assertWithin(first["at"] - began, 1.0, stalls)
         self.assertFalse(node_of(first, frozen)["reachable"])
 
     def test_all_nodes_frozen_keeps_the_map(self):
@@ -279,9 +299,10 @@ class Primaries(DiscoveryTest):
             node.spawn()
         for node in self.cluster.nodes:
             node.wait_ready()
+        stalls = self.stalls()
         up = time.monotonic()
         found = probe.wait(lambda t: whole(t, 3), "the whole map", 20)
-        self.assertLess(found["at"] - up, 3.0 * harness.TIME_SCALE)
+        self.assertWithin(found["at"] - up, 3.0, stalls)
 
     def test_primary_without_replica_dies_and_returns(self):
         probe = self.probe(self.cluster.nodes[0].addr)
@@ -291,9 +312,10 @@ class Primaries(DiscoveryTest):
         lost = probe.wait(lambda t: node_of(t, victim)["failed"], "the failed primary")
         self.assertEqual(lost["owned"], 16384, "it keeps its slots: nobody took them")
         victim.start()
+        stalls = self.stalls()
         back = time.monotonic()
         found = probe.wait(lambda t: node_of(t, victim)["reachable"], "the node again")
-        self.assertLess(found["at"] - back, 1.5 * harness.TIME_SCALE)
+        self.assertWithin(found["at"] - back, 1.5, stalls)
         probe.wait(lambda t: whole(t, 3), "no longer failed", 20)
 
     def test_foreign_and_reset_nodes_do_not_destroy_the_map(self):

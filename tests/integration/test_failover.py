@@ -11,9 +11,8 @@ import time
 import harness
 
 
-class Failover(harness.ProxyTest):
+class Base(harness.ProxyTest):
     REPLICAS = 1
-    NODE_TIMEOUT = 1000
     DIRECTIVES = {"workers": 2, "request-timeout": 15000}
 
     def setUp(self):
@@ -25,9 +24,15 @@ class Failover(harness.ProxyTest):
         def same():
             offset = primary.info("replication")["master_repl_offset"]
             replicas = self.cluster.replicas_of(primary)
-            return all(r.info("replication")["master_repl_offset"] == offset for r in replicas)
+            return bool(replicas) and all(r.info("replication")["master_repl_offset"] == offset for r in replicas)
 
         harness.wait_until(same, 10, "the replica to have everything")
+
+
+class InFlight(Base):
+    """What was written to a node that reads no more. The cluster must not give the node up before all is written."""
+
+    NODE_TIMEOUT = int(2500 * min(2, harness.TIME_SCALE))
 
     def freeze_with(self, shard, client, data):
         """Freezes the shard's primary, sends data through the client and waits until it lies at the node unread."""
@@ -72,6 +77,10 @@ class Failover(harness.ProxyTest):
         self.assertError(replies[1], "INDOUBT")
         self.assertEqual([replies[i] for i in (0, 2, 3, 4)], [b"old", b"old", 3, b"there"])
 
+
+class Failover(Base):
+    NODE_TIMEOUT = 1000
+
     def test_what_was_not_sent_waits_for_the_new_primary(self):
         c = self.client()
         key = self.cluster.key(0, "waiting")
@@ -112,6 +121,7 @@ class Failover(harness.ProxyTest):
 
         counts = [0, 0, 0]
         self.cluster_keys = [self.cluster.key(i, "t") for i in range(3)]
+        stalls = self.stalls()
         workers = [harness.Worker(writer, i) for i in range(3)]
         harness.wait_until(lambda: min(counts) > 50, 10, "traffic")
         old = self.cluster.primary_of(1)
@@ -126,7 +136,8 @@ class Failover(harness.ProxyTest):
         self.assertLessEqual(results[1][0]["indoubt"], 1)
         for i in (0, 2):
             self.assertEqual(results[i][0]["indoubt"], 0)
-            self.assertLess(results[i][1], 0.5 * harness.TIME_SCALE, "shard %d stalled with the dead one" % i)
+            limit = 0.5 * harness.TIME_SCALE + stalls.worst_s
+            self.assertLess(results[i][1], limit, "shard %d stalled with the dead one" % i)
         self.assertLess(resumed, 3 * harness.TIME_SCALE)
 
     def test_a_fresh_client_finds_the_new_primary(self):
@@ -138,11 +149,12 @@ class Failover(harness.ProxyTest):
         self.replicated(primary)
         primary.kill()
         self.cluster.wait_promoted(2, primary)
+        stalls = self.stalls()
         with self.proxy.client() as c:
             began = time.monotonic()
             self.assertEqual(c("GET", key), b"kept")
             self.assertEqual(c("SET", key, "on"), b"OK")
-            self.assertLess(time.monotonic() - began, 1.0 * harness.TIME_SCALE)
+            self.assertLess(time.monotonic() - began, 1.0 * harness.TIME_SCALE + stalls.worst_s)
 
     def test_planned_failover_shows_no_error(self):
         c = self.client()

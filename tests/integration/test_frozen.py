@@ -8,11 +8,11 @@ import time
 
 import harness
 
-TIMEOUT_S = 1.5
+TIMEOUT_S = 2.0 * harness.TIME_SCALE
 
 
 class Frozen(harness.ProxyTest):
-    NODE_TIMEOUT = 15000
+    NODE_TIMEOUT = 30000
     DIRECTIVES = {"workers": 1, "request-timeout": int(TIMEOUT_S * 1000)}
 
     def setUp(self):
@@ -37,14 +37,15 @@ class Frozen(harness.ProxyTest):
         for c in stuck:
             c.send(harness.encode("GET", self.frozen_key) * 20)
         c = self.client()
+        stalls = self.stalls()
         took = []
         for i in range(1000):
             key = self.live_keys[i % 2]
             began = time.monotonic()
             self.assertEqual(c("GET", key), key.encode())
             took.append(time.monotonic() - began)
-        self.assertLess(harness.percentile(took, 0.99), 0.05 * harness.TIME_SCALE)
-        self.assertLess(max(took), 0.7 * harness.TIME_SCALE)
+        self.assertLess(harness.percentile(took, 0.99), 0.05 * harness.TIME_SCALE + stalls.worst_s)
+        self.assertLess(max(took), 0.7 * harness.TIME_SCALE + stalls.worst_s)
 
     def test_requests_end_by_the_timeout(self):
         read, write, split = self.client(), self.client(), self.client()
@@ -53,7 +54,7 @@ class Frozen(harness.ProxyTest):
         read.cmd("GET", self.frozen_key)
         write.cmd("INCR", self.frozen_key + "n")
         split.cmd("MGET", self.frozen_key, *self.live_keys)
-        replies = [c.read(timeout=TIMEOUT_S + 5) for c in (read, write, split)]
+        replies = [c.read(timeout=30) for c in (read, write, split)]
         took = time.monotonic() - began
         for reply in replies:
             self.assertIsInstance(reply, harness.ReplyError)
@@ -65,6 +66,7 @@ class Frozen(harness.ProxyTest):
             self.assertEqual(c("GET", self.live_keys[0]), self.live_keys[0].encode())
 
     def test_new_connections_are_served(self):
+        stalls = self.stalls()
         with self.client() as c:
             self.node.freeze()
             c.cmd("GET", self.frozen_key)
@@ -73,7 +75,7 @@ class Frozen(harness.ProxyTest):
                     began = time.monotonic()
                     self.assertEqual(fresh("PING"), b"PONG")
                     self.assertEqual(fresh("GET", self.live_keys[1]), self.live_keys[1].encode())
-                    self.assertLess(time.monotonic() - began, 0.5 * harness.TIME_SCALE)
+                    self.assertLess(time.monotonic() - began, 0.5 * harness.TIME_SCALE + stalls.worst_s)
 
     def test_thawed_node_answers_right(self):
         """Late replies of the thawed node must not be taken for those of later requests."""
@@ -96,7 +98,7 @@ class Frozen(harness.ProxyTest):
         self.node.freeze()
         data = b"".join(harness.encode("GET", k) for k in keys) + harness.encode("INCR", self.frozen_key + "s")
         c.send(data)
-        harness.wait_until(lambda: self.node.unread_bytes() >= len(data), 1, "the proxy to send")
+        harness.wait_until(lambda: self.node.unread_bytes() >= len(data), 1.5, "the proxy to send")
         self.node.thaw()
         replies = c.read_n(len(keys) + 1)
         self.assertEqual(replies[:-1], [k.encode() for k in keys])

@@ -39,13 +39,14 @@ class Folder:
     def __init__(self, name="local"):
         self.dir = os.path.join(temp_dir(name), "cluster")
         self.port = free_port()
+        harness.at_end(lambda: self.running() and self.end())
 
     def argv(self, action, *args):
         return [bin_path("keyway-cli"), "local", action, "--dir", self.dir] + [str(a) for a in args]
 
     def run(self, action, *args, **kw):
         return subprocess.run(
-            self.argv(action, *args), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=150, **kw
+            self.argv(action, *args), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=150 * harness.TIME_SCALE, **kw
         )
 
     def up(self, *args):
@@ -190,7 +191,7 @@ class Repair(LocalTest):
             up = harness.spawn(folder.argv("up", "--port", folder.port), subprocess.DEVNULL, subprocess.DEVNULL)
             time.sleep(delay)  # an interruption at a random moment is the point, nothing is waited for
             up.send_signal(signal.SIGINT)
-            up.wait(20)
+            up.wait(20 * harness.TIME_SCALE)
             if delay > 0.5:
                 self.good(folder.up())
                 self.assertEqual(folder.run("status").returncode, 0)
@@ -203,7 +204,7 @@ class Repair(LocalTest):
             harness.spawn(folder.argv("up", "--port", folder.port), subprocess.PIPE, subprocess.STDOUT)
             for _ in range(4)
         ]
-        results = [(up.communicate(timeout=150)[0].decode(), up.returncode) for up in ups]
+        results = [(up.communicate(timeout=150 * harness.TIME_SCALE)[0].decode(), up.returncode) for up in ups]
         self.assertIn(0, [code for _, code in results], results)
         for text, code in results:
             if code != 0:

@@ -32,6 +32,11 @@ class Base(harness.ProxyTest):
 class Judged(harness.JudgedTest, Base):
     DIRECTIVES = {"workers": 2}
 
+    def nobody_left(self):
+        """The subscribers of before are gone, which PUBLISH would count."""
+        with self.proxy.client() as c:
+            self.alone(c)
+
     def both(self, steps, resp="2"):
         """
         Runs (who, command...) or (who, None, n): reads n more frames. Compares the bytes of every frame on both sides.
@@ -40,6 +45,8 @@ class Judged(harness.JudgedTest, Base):
         for port in (self.proxy.port, self.judge.port):
             clients = {}
             seen = []
+            if port == self.proxy.port:
+                self.nobody_left()
             for who, *command in steps:
                 if who not in clients:
                     clients[who] = harness.Client(port)

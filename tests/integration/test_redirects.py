@@ -130,8 +130,8 @@ class Redirects(harness.ProxyTest):
 
 
 class Loading(harness.ProxyTest):
-    DIRECTIVES = {"request-timeout": 30000}
-    NODE_TIMEOUT = 5000
+    DIRECTIVES = {"request-timeout": 60000}
+    NODE_TIMEOUT = 20000  # more than a load takes: a node that starts hears nothing of the others meanwhile
 
     def setUp(self):
         self.node = self.cluster.nodes[0]
@@ -145,8 +145,8 @@ class Loading(harness.ProxyTest):
         self.assertEqual(replies, [keys[0].encode(), b"OK", b"new", [keys[2].encode(), None]])
 
     def test_loading(self):
-        """A node that loads its data again, slowly, while the cluster still counts on it."""
-        for name, value in (("key-load-delay", 1000), ("loading-process-events-interval-bytes", 1024)):
+        """A node that loads its data again, slowly, while the cluster still counts on it: long enough to be met."""
+        for name, value in (("key-load-delay", int(1500 * harness.TIME_SCALE)), ("loading-process-events-interval-bytes", 1024)):
             self.node("CONFIG", "SET", name, value)
         reload = harness.Worker(self.node, "DEBUG", "RELOAD")
         harness.wait_until(lambda: self.node.info("persistence")["loading"] == "1", 10, "the node to load")
@@ -159,7 +159,7 @@ class Loading(harness.ProxyTest):
         """A restarted node says CLUSTERDOWN while it loads and until it has heard of the others."""
         self.node("SAVE")
         self.node.kill()
-        self.node.config.update({"key-load-delay": "500", "loading-process-events-interval-bytes": "1024"})
+        self.node.config.update({"key-load-delay": int(500 * harness.TIME_SCALE), "loading-process-events-interval-bytes": "1024"})
         self.node.spawn().wait_ready(loading_ok=True)
         with harness.Client(self.node.port) as direct:
             self.assertError(direct("GET", self.keys[0]), ("CLUSTERDOWN", "LOADING"))

@@ -58,11 +58,12 @@ class Split(harness.ProxyTest):
     def test_many_keys(self):
         """10,000 keys over all slots; also quick (not quadratic)."""
         c = self.client()
+        stalls = self.stalls()
         keys = ["many:%d" % i for i in range(10000)]
         self.assertEqual(c("MSET", *[x for k in keys for x in (k, k)]), b"OK")
         began = time.monotonic()
         self.assertEqual(c("MGET", *keys), [k.encode() for k in keys])
-        self.assertLess(time.monotonic() - began, 1.0 * harness.TIME_SCALE)
+        self.assertLess(time.monotonic() - began, 1.0 * harness.TIME_SCALE + stalls.worst_s)
         self.assertEqual(c("EXISTS", *keys), 10000)
         self.assertEqual(c("DEL", *keys), 10000)
 

@@ -15,6 +15,7 @@ Environment: KEYWAY_REDIS_SERVER, KEYWAY_VALKEY_SERVER (programs; defaults redis
 
 import difflib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -95,9 +96,17 @@ class Connection:
 
 
 def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """From below the ephemeral range: a port of that is anybody's, and a connection to a free one may meet itself."""
+    for _ in range(1000):
+        port = random.SystemRandom().randrange(22000, 28000)
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise RuntimeError("no free port found")
 
 
 class LiveServer:
@@ -109,11 +118,8 @@ class LiveServer:
 
     def __enter__(self):
         self.dir = tempfile.TemporaryDirectory(prefix="keyway-commands-")
-        self.port = free_port()
-        args = [self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
-                "--dir", self.dir.name, "--enable-debug-command", "no"]
-        self.proc = subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
+        self.start()
         while True:
             try:
                 self.connection = Connection(self.port)
@@ -121,10 +127,18 @@ class LiveServer:
                     return self.connection
             except OSError:
                 pass
-            if self.proc.poll() is not None or time.monotonic() > deadline:
+            if time.monotonic() > deadline:
                 self.__exit__()
                 raise RuntimeError("%s does not start" % self.program)
+            if self.proc.poll() is not None:
+                self.start()  # another program took the port meanwhile
             time.sleep(0.02)
+
+    def start(self):
+        self.port = free_port()
+        args = [self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+                "--dir", self.dir.name, "--enable-debug-command", "no"]
+        self.proc = subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def __exit__(self, *_):
         if self.connection:
