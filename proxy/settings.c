@@ -14,7 +14,6 @@
 
 static const char *const read_from_names[] = {"primary", "prefer-replica", "replica", "nearest", NULL};
 static const char *const cluster_emulation_names[] = {"auto", "yes", "no", NULL};
-static const char *const scheduling_names[] = {"auto", "normal", "batch", NULL};
 static const char *const loglevel_names[] = {"debug", "verbose", "notice", "warning", NULL};
 static const char *const client_classes[] = {"normal", "replica", "pubsub", NULL};
 
@@ -54,7 +53,6 @@ const struct kw_config_row kw_settings_rows[] = {
     TEXT("bind", KW_CONFIG_LIST, bind, 0, "127.0.0.1", "Addresses to listen on", NULL, NULL),
     INT("port", port, 0, "7379", 1, 65535, NULL, "TCP port of the endpoint", NULL),
     INT("workers", workers, 0, "0", 0, 256, "threads", "Worker threads; 0 is one a processor", NULL),
-    ENUM("worker-scheduling", worker_scheduling, "auto", scheduling_names, "How the kernel schedules the workers: normal, woken at once; batch, not before others have said all they have to; auto, batch while a worker is busy for more than half of the time", apply_limits),
     INT("maxclients", maxclients, KW_CONFIG_MUTABLE, "10000", 1, 1000000, "connections", "Clients connected at once; one more is told so and closed", apply_limits),
     INT("timeout", timeout_s, KW_CONFIG_MUTABLE, "0", 0, INT_MAX, "seconds", "Close a client that has been idle for so long; 0 is never", apply_limits),
     INT("tcp-keepalive", tcp_keepalive_s, KW_CONFIG_MUTABLE, "300", 0, 100000, "seconds", "Probe silent clients after so long; 0 is never", apply_limits),
@@ -109,7 +107,6 @@ struct kw_limits *kw_limits_new(const struct kw_settings *settings) {
         .tcp_keepalive_s = (unsigned)settings->tcp_keepalive_s,
         .node_links = (unsigned)settings->node_links,
         .read_from = settings->read_from,
-        .worker_scheduling = (enum kw_scheduling_mode)settings->worker_scheduling,
         .cluster_emulation = settings->cluster_emulation,
         .needs_password = settings->requirepass[0] != '\0',
         .slowlog_slower_us = settings->slowlog_slower_us,

@@ -13,7 +13,6 @@
 
 #include "base/config.h"
 #include "cluster/proxies.h"
-#include "proxy/scheduling.h"
 
 /* Who is told that the proxies are the nodes of a cluster. */
 enum { KW_CLUSTER_AUTO, KW_CLUSTER_YES, KW_CLUSTER_NO };
@@ -23,7 +22,6 @@ struct kw_settings {
     char *bind;
     long long port;
     long long workers;
-    int worker_scheduling;
     long long maxclients;
     long long timeout_s;
     long long tcp_keepalive_s;
@@ -71,7 +69,6 @@ struct kw_limits {
     unsigned tcp_keepalive_s;
     unsigned node_links;
     int read_from;
-    enum kw_scheduling_mode worker_scheduling;
     bool needs_password;
     int cluster_emulation;
     struct kw_proxies proxies; /* own; empty: this one alone */

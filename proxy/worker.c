@@ -160,8 +160,6 @@ static void on_tick(uv_timer_t *handle) {
         next = session->next;
         kw_session_tick(session);
     }
-    kw_scheduling_tick(&worker->scheduling, kw_server_limits(worker->server)->worker_scheduling,
-                       uv_metrics_idle_time(&worker->loop) / 1000, kw_worker_now_us(worker));
     kw_upstream_tick(worker);
     kw_pubsub_tick(worker->pubsub);
     kw_tracking_tick(worker);
@@ -220,7 +218,6 @@ int kw_worker_start(struct kw_worker *worker, struct kw_server *server, unsigned
     kw_request_parse_init(&worker->parse);
     int err = uv_loop_init(&worker->loop);
     if (err) return KW_EIO;
-    uv_loop_configure(&worker->loop, UV_METRICS_IDLE_TIME);
     uv_mutex_init(&worker->mailbox_lock);
     uv_async_init(&worker->loop, &worker->wakeup, on_wakeup);
     uv_prepare_init(&worker->loop, &worker->before_poll);

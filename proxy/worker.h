@@ -23,7 +23,6 @@
 #include "cluster/planner.h"
 #include "cluster/slot.h"
 #include "cluster/topology.h"
-#include "proxy/scheduling.h"
 #include "proxy/stats.h"
 
 struct kw_server;
@@ -120,7 +119,6 @@ struct kw_worker {
     bool stopping;
     uint64_t drain_deadline_us;
 
-    struct kw_scheduling scheduling;
     struct kw_stats stats;
     struct kw_slowlog *slowlog;
     struct kw_alert *alert;         /* borrowed; the process's */

@@ -13,7 +13,7 @@ import table
 import targets
 import workloads
 
-DESCRIPTION = """Direct Redis Cluster, Keyway, nutcracker, haproxy and other proxies, interleaved on this machine.
+DESCRIPTION = """Direct Redis Cluster, the floor, Keyway, nutcracker, haproxy and other proxies, interleaved on this machine.
 Prints a Markdown table and writes the samples of every round as JSON."""
 
 
@@ -30,6 +30,8 @@ def parse(words):
 
 def concerns(row, kind):
     """Whether a row is for this kind of target at all."""
+    if kind is targets.FLOOR:
+        return row.floor is not None
     if row.is_idle:
         return kind is not targets.DIRECT
     return row.workers is None or kind.can_workers
@@ -66,7 +68,7 @@ class OneByOne:
 def one_sample(run, row, kind, round_number):
     if row.is_idle:
         return idle_sample(run, row, kind)
-    target = run.target(kind, row.workers)
+    target = run.target(kind, row.workers, row.floor if kind is targets.FLOOR else None)
     session.fill_for(target, row.fill)
     if row.changes:
         target.backend.holds = None
@@ -100,7 +102,8 @@ def main(words):
         return
     with session.Session("proxies", options, session.chosen_kinds(options, targets.OWN)) as run:
         for kind in run.kinds:
-            run.target(kind)
+            if kind is not targets.FLOOR:  # which starts with a row, whose replies it is to have
+                run.target(kind)
         run.describe_rows(rows)
         for round_number in range(options.rounds):
             print("round %d of %d" % (round_number + 1, options.rounds), file=sys.stderr)

@@ -34,7 +34,8 @@ def parser(name, description, rounds, json_name):
     words.add_argument("--rounds", type=int, default=rounds, help="how often everything is measured (%(default)s)")
     words.add_argument("--quick", action="store_true", help="short runs on little data: to try things, not to quote them")
     words.add_argument("--only", metavar="NAME,...", default="", help="these rows; `get*` is any that begins so")
-    words.add_argument("--targets", metavar="NAME,...", default="", help="these targets, of: direct, keyway, nutcracker, haproxy, peers")
+    words.add_argument("--targets", metavar="NAME,...", default="",
+                       help="these targets, of: direct, floor, keyway, nutcracker, haproxy, peers")
     words.add_argument("--workers", type=int, default=1, help="worker threads of Keyway, and of those that can be told (%(default)s)")
     words.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND", help="one more proxy, with placeholders (below)")
     words.add_argument("--peer-config", action="append", default=[], metavar="NAME=FILE",
@@ -115,13 +116,13 @@ class Session:
             self._backends[kind.backend] = targets.start_backend(kind.backend, self._stack)
         return self._backends[kind.backend]
 
-    def fresh(self, kind, workers):
+    def fresh(self, kind, workers, reply=None):
         """A target of its own, for a with statement."""
-        return targets.Target(kind, self.backend(kind), workers)
+        return targets.Target(kind, self.backend(kind), workers, reply)
 
-    def target(self, kind, workers=None):
-        """The shared target of that kind, alive."""
-        key = kind.name, workers or self.options.workers
+    def target(self, kind, workers=None, reply=None):
+        """The shared target of that kind, alive; of targets.FLOOR the one whose replies have that many bytes."""
+        key = kind.name, workers or self.options.workers, reply
         if key not in self._targets:
             self._targets[key] = self._stack.enter_context(self.fresh(*((kind,) + key[1:])))
             self.record["targets"].setdefault(kind.name, self._targets[key].describe())
@@ -141,7 +142,7 @@ class Session:
 def fill_for(target, words):
     """The backend of a target with exactly the data that these words of bench_load make; '' is none at all."""
     backend = target.backend
-    if backend.holds == words:
+    if backend.holds == words or not backend.nodes:
         return
     backend.flush()
     if words:
@@ -167,7 +168,8 @@ def load_sample(target, words, seconds=0.0):
     spent = sample.pop("watched_cpu_seconds")
     if target.pids:
         sample["proxy_cpu"] = sum(spent[: len(target.pids)])
-    sample["redis_cpu"] = sum(spent[len(target.pids) :])
+    if target.backend.pids:
+        sample["redis_cpu"] = sum(spent[len(target.pids) :])
     if sample["errors"]:
         sample["refused"] = "%d errors in %d requests, the first: %s" % (sample["errors"], sample["requests"], sample["first_error"])
     return sample

@@ -65,8 +65,14 @@ class Kind:
 
 DIRECT = Kind("direct", "a cluster client, without a proxy")
 
+FLOOR = Kind("floor",
+             "forwards nothing and asks nobody, one read and one write of a canned reply for each request: "
+             "what a proxy spends beyond it is its own work and that towards the nodes",
+             "{bin}/bench_floor --port {port} --reply-bytes {reply}", backend="nobody")
+
 OWN = [
     DIRECT,
+    FLOOR,
     Kind("keyway", "",
          "{bin}/keyway-proxy --bind 127.0.0.1 --port {port} --workers {workers} --logfile {dir}/proxy.log --cluster-nodes {nodes}"),
     Kind("nutcracker", "does not speak the cluster protocol: three plain servers of its own behind it",
@@ -111,7 +117,7 @@ def start_backend(name, stack):
         cluster = harness.Cluster(3, 0, node_timeout=15000, config=settings)
         stack.callback(cluster.stop)
         return Backend(cluster.nodes, True)
-    count = {"three": 3, "one": 1}[name]
+    count = {"three": 3, "one": 1, "nobody": 0}[name]
     return Backend([stack.enter_context(harness.Server(config=settings)) for _ in range(count)], False)
 
 
@@ -132,8 +138,9 @@ def fill(template, values, nodes):
 class Target:
     """A running proxy, or (kind DIRECT) none. Use it as a context manager."""
 
-    def __init__(self, kind, backend, workers):
+    def __init__(self, kind, backend, workers, reply=None):
         self.kind, self.backend, self.workers = kind, backend, workers
+        self.reply = reply  # bytes of what FLOOR answers
         self.proc = None
         if kind.command:
             self.dir = harness.temp_dir("bench-%s" % kind.name)
@@ -144,6 +151,8 @@ class Target:
         self.port = harness.free_port()
         values = {"port": self.port, "port2": harness.free_port(), "workers": self.workers, "dir": self.dir,
                   "bin": os.path.dirname(harness.bin_path("keyway-proxy")), "config": os.path.join(self.dir, "config")}
+        if self.kind is FLOOR:
+            values["reply"] = self.reply
         if self.kind.config is not None:
             with open(values["config"], "w") as f:
                 f.write(fill(self.kind.config, values, self.backend.addresses))

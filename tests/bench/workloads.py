@@ -3,7 +3,8 @@ The workloads of `./dev bench proxies`, one row each: the words of bench_load, a
 
 `fill` are bench_load's words for the data; a workload that changes it (`changes`) is preceded by a fresh fill each time,
 so that every proxy begins with the same. `seconds` is a factor on the time that a run takes. `workers` set: the row runs
-with that many instead of those of the command line, in proxies that can be told so.
+with that many instead of those of the command line, in proxies that can be told so. `floor` set: targets.FLOOR takes part, with
+replies of that many bytes.
 """
 
 
@@ -12,9 +13,10 @@ BURST = "idle-burst"
 
 
 class Workload:
-    def __init__(self, name, title, load, fill="", changes=False, seconds=1, workers=None, subscribers=0, warmup=2000):
+    def __init__(self, name, title, load, fill="", changes=False, seconds=1, workers=None, floor=None, subscribers=0,
+                 warmup=2000):
         self.name, self.title, self.fill, self.changes = name, title, fill, changes
-        self.seconds, self.workers, self.subscribers = seconds, workers, subscribers
+        self.seconds, self.workers, self.floor, self.subscribers = seconds, workers, floor, subscribers
         self.load = load.split() + ["--warmup", warmup]
         if subscribers:
             self.load += ["--subscribers", subscribers]
@@ -32,18 +34,18 @@ def strings(name, title, words, keys, size=64, **more):
 def table(keys, idle):
     """The rows, for that many small keys and idle connections."""
     return [
-        strings("get", "GET 64 B, 50 connections", "--workload get", keys),
-        strings("set", "SET 64 B, 50 connections", "--workload set", keys),
+        strings("get", "GET 64 B, 50 connections", "--workload get", keys, floor=64),
+        strings("set", "SET 64 B, 50 connections", "--workload set", keys, floor=64),
         strings("get-p16", "GET, pipeline 16", "--workload get --pipeline 16", keys),
         strings("set-p16", "SET, pipeline 16", "--workload set --pipeline 16", keys),
         strings("get-p32", "GET, pipeline 32", "--workload get --pipeline 32", keys),
         strings("set-p32", "SET, pipeline 32", "--workload set --pipeline 32", keys),
         strings("get-p64", "GET, pipeline 64", "--workload get --pipeline 64", keys),
         strings("set-p64", "SET, pipeline 64", "--workload set --pipeline 64", keys),
-        strings("get-1000c", "GET, 1,000 connections", "--workload get --connections 1000", keys),
+        strings("get-1000c", "GET, 1,000 connections", "--workload get --connections 1000", keys, floor=64),
         strings("set-1000c", "SET, 1,000 connections", "--workload set --connections 1000", keys),
         strings("mget10", "MGET of 10 keys over the slots", "--workload mget10", keys),
-        strings("get-16k", "GET 16 KiB", "--workload get", 1000, 16384),
+        strings("get-16k", "GET 16 KiB", "--workload get", 1000, 16384, floor=16384),
         strings("get-1m", "GET 1 MiB, 8 connections", "--workload get --connections 8", 32, 1 << 20, warmup=32),
         Workload("evalsha", "EVALSHA, a rate limiter", "--workload evalsha --keys %d" % keys, changes=True),
         Workload("leaderboard", "leaderboard mix", "--workload leaderboard --keys %d" % keys, "--workload leaderboard --keys %d" % keys),

@@ -5,9 +5,11 @@
 refused is shown as refused, and that nothing is left running. How fast anything is, is not looked at.
 """
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import unittest
 
@@ -64,7 +66,7 @@ class Bench(unittest.TestCase):
                 pass
 
     def test_a_run(self):
-        done = self.bench(*self.argv("--rounds", "2", "--only", "set,fanout,stream,idle", "--targets", "direct,keyway,plain", "--connections", "100"))
+        done = self.bench(*self.argv("--rounds", "2", "--only", "set,fanout,stream,idle", "--targets", "direct,floor,keyway,plain", "--connections", "100"))
         self.assertNothingLeft()
         with open(self.json) as f:
             run = json.load(f)
@@ -81,8 +83,14 @@ class Bench(unittest.TestCase):
                 self.assertEqual(sample.get("proxy_cpu", 0) > 0, target != "direct")
         self.assertEqual(run["samples"]["idle"]["keyway"][0]["connections"], 100)
 
+        # Only where a canned reply will do, and with no server behind it.
+        self.assertEqual([name for name, targets in run["samples"].items() if "floor" in targets], ["set"])
+        self.assertGreater(run["samples"]["set"]["floor"][0]["proxy_cpu"], 0)
+        self.assertNotIn("redis_cpu", run["samples"]["set"]["floor"][0])
+        self.assertEqual(done.stdout.split("###")[0].count("- **floor**: forwards nothing"), 1)
+
         speed = table_rows(done.stdout, "Requests per second")
-        for target in ("direct", "keyway", "plain"):
+        for target in ("direct", "floor", "keyway", "plain"):
             self.assertRegex(speed["set"][target], r"^[\d,]+ \([\d,]+-[\d,]+\)$")
         # Told by the generator that it cannot go on, and by error replies.
         for workload, command in (("fanout", "publish"), ("stream", "xadd|xreadgroup")):
@@ -123,6 +131,65 @@ class Bench(unittest.TestCase):
         self.assertIn("there is no command 'nonesuch'", self.bench(RUN, "nonesuch", code=1).stderr)
         for words in (["--help"], ["proxies", "--help"], ["scale", "--help"]):
             self.assertIn("usage", self.bench(RUN, *words).stdout)
+
+
+class Floor(unittest.TestCase):
+    """One canned reply for each request, however the bytes of the requests come."""
+
+    REQUESTS = (("GET", "a"), ("SET", "a", b"*1\r\n$4\r\nPING\r\n$"), ("SET", "b", ""), ("SET", "c", "9" * 300), ("PING",))
+
+    @contextlib.contextmanager
+    def floor(self, size):
+        """A function that sends pieces and, when so many replies are there, the end; it answers all that came."""
+        port = harness.free_port()
+        argv = [harness.bin_path("bench_floor"), "--port", str(port), "--reply-bytes", str(size)]
+        proc = harness.spawn(argv, subprocess.DEVNULL, None)
+
+        def ask(pieces):
+            got = b""
+            with harness.Client(port) as client:
+                for data, replies in pieces:
+                    client.send(data)
+                    while len(got) < replies * len(self.reply(size)):
+                        got += client.sock.recv(1 << 20)
+                client.sock.shutdown(socket.SHUT_WR)
+                return got + b"".join(iter(lambda: client.sock.recv(1 << 20), b""))
+
+        try:
+            harness.wait_until(lambda: ask([]) == b"", 20, "the floor listens")
+            yield ask
+        finally:
+            harness.end_process(proc)
+
+    @staticmethod
+    def reply(size):
+        return b"$%d\r\n%s\r\n" % (size, b"x" * size)
+
+    def test_pipelines(self):
+        """Replies of several writes too; and requests that fill more than one read."""
+        batch = b"".join(harness.encode(*words) for words in self.REQUESTS)
+        for size, times in ((64, 1), (64, 2000), (16384, 400), (200000, 3)):
+            count = times * len(self.REQUESTS)
+            with self.floor(size) as ask:
+                self.assertTrue(ask([(batch * times, count)]) == self.reply(size) * count, (size, times))
+
+    def test_every_byte_alone(self):
+        pieces = []
+        for ended, words in enumerate(self.REQUESTS):
+            frame = harness.encode(*words)
+            pieces += [(frame[i : i + 1], ended) for i in range(len(frame) - 1)] + [(frame[-1:], ended + 1)]
+        with self.floor(3) as ask:
+            self.assertEqual(ask(pieces), self.reply(3) * len(self.REQUESTS))
+
+    def test_broken_off_anywhere(self):
+        """No reply to a request that has not ended, and the connection is closed."""
+        begun = b""
+        with self.floor(3) as ask:
+            for ended, words in enumerate(self.REQUESTS):
+                frame = harness.encode(*words)
+                for i in range(len(frame)):
+                    self.assertEqual(ask([(begun + frame[:i], 0)]), self.reply(3) * ended, begun + frame[:i])
+                begun += frame
 
 
 class Goals(unittest.TestCase):
