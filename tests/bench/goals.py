@@ -42,7 +42,6 @@ GOALS = (
         Goal("xadd", "throughput", AT_LEAST, 200000, of=PLAIN),
         Goal("value-512m", "growth_mb", AT_MOST, 8, of=PLAIN),
         Goal("mget-10000", "key_cpu", AT_MOST, 1.25, of="mget-1000"),
-        Goal("mget-100000", "key_cpu", AT_MOST, 1.25, of="mget-1000"),
     ]
 )
 

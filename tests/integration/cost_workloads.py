@@ -129,6 +129,7 @@ ROWS = {
     "set": Row("SET 64 B", "request", clients(lambda n: [("SET", key(n), SMALL)]), 20),
     "get-pipeline": Row("GET 64 B, pipeline 32", "request", clients(several_gets), 4),
     "mget": Row("MGET of 10 keys over slots", "request", clients(mget), 10),
+    "mget-many": Row("MGET of 2,000 keys", "request", clients(lambda n: [("MGET", *map(key, range(2000)))], 1), 2),
     "get-16k": Row("GET 16 KiB", "request", clients(lambda n: [("GET", "large:%d" % n)]), 10),
     "evalsha": Row("EVALSHA of a limiter", "request", limiter, 20),
     "leaderboard": Row("ZINCRBY, ZREVRANGE of 10", "request", clients(leaderboard), 10),
