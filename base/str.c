@@ -71,7 +71,8 @@ static size_t write_header(char *out, char type, unsigned long long number) {
     size_t len = sizeof(digits) - at;
     out[0] = type;
     memcpy(out + 1, digits + at, len);
-    memcpy(out + 1 + len, "\r\n", 2);
+    out[len + 1] = '\r';
+    out[len + 2] = '\n';
     return len + 3;
 }
 

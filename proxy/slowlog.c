@@ -243,27 +243,13 @@ void kw_slow_entry_print_args(struct kw_str *out, const struct kw_slow_entry *en
     kw_str_resp_bulk(out, text, (size_t)n);
 }
 
-static void print_address(struct kw_str *out, const union kw_slow_address *address) {
-    char host[INET6_ADDRSTRLEN] = "?";
-    char text[INET6_ADDRSTRLEN + 16];
-    unsigned port = 0;
-    bool is_in6 = address->any.sa_family == AF_INET6;
-    if (is_in6) {
-        inet_ntop(AF_INET6, &address->in6.sin6_addr, host, sizeof(host));
-        port = ntohs(address->in6.sin6_port);
-    } else if (address->any.sa_family == AF_INET) {
-        inet_ntop(AF_INET, &address->in.sin_addr, host, sizeof(host));
-        port = ntohs(address->in.sin_port);
-    }
-    snprintf(text, sizeof(text), is_in6 ? "[%s]:%u" : "%s:%u", host, port);
-    kw_str_resp_text(out, text);
-}
-
 void kw_slow_entry_print_client(struct kw_str *out, const struct kw_slow_entry *entry) {
     const char *at = entry->words.data;
     struct kw_arg name = kept(&at, NAME_BYTES_MAX);
     if (entry->client_id) {
-        print_address(out, &entry->address);
+        char address[INET6_ADDRSTRLEN + 16];
+        kw_session_print_address(&entry->address.any, address, sizeof(address));
+        kw_str_resp_text(out, address);
     } else {
         kw_str_resp_text(out, "");
     }

@@ -168,6 +168,7 @@ static void on_tick(uv_timer_t *handle) {
     if (kw_worker_now_us(worker) >= worker->trim_due_us) {
         worker->trim_due_us = kw_worker_now_us(worker) + TRIM_US;
         kw_pool_trim(worker->pool);
+        kw_request_trim(worker);
     }
     if (worker->draining) drain_step(worker);
 }

@@ -77,6 +77,7 @@ struct kw_worker {
 
     struct kw_request *free_requests;
     size_t free_request_count;
+    size_t free_requests_low; /* fewest since the last trim */
 
     struct kw_topology *topology; /* own reference; NULL until the first */
     struct kw_node *nodes;        /* own; list */

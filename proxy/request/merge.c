@@ -15,9 +15,10 @@
 
 /* The header line at the front ("*3\r\n", ":5\r\n"): its number; the line is consumed. -2: not such a line. */
 static long long take_header(struct kw_worker *worker, struct kw_outq *q, char type) {
+    if (!q->head) return -2;
     char copied[32];
-    const char *line = q->head ? q->head->chunk->data + q->head->off : copied;
-    size_t len = q->head ? q->head->len : 0;
+    const char *line = q->head->chunk->data + q->head->off;
+    size_t len = q->head->len;
     const char *end = memchr(line, '\n', len < sizeof(copied) ? len : sizeof(copied));
     if (KW_UNLIKELY(!end)) {
         /* Cut between two pieces. */

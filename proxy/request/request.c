@@ -20,6 +20,7 @@
 
 enum {
     FREE_REQUESTS_MAX = 16384,
+    FREE_REQUESTS_KEPT = 1024, /* by a trim */
     STREAM_OUT_FROM = 64 * 1024,
     PARK_CHUNK = 16 * 1024,
     PARK_REPLY_MAX = 1024,
@@ -30,7 +31,9 @@ struct kw_request *kw_request_new(struct kw_worker *worker) {
     struct kw_request *req = worker->free_requests;
     if (KW_LIKELY(req != NULL)) {
         worker->free_requests = req->queue_next;
-        worker->free_request_count--;
+        if (--worker->free_request_count < worker->free_requests_low) {
+            worker->free_requests_low = worker->free_request_count;
+        }
         kw_request_prefetch(worker->free_requests);
         memset(req, 0, sizeof(*req));
     } else {
@@ -38,6 +41,18 @@ struct kw_request *kw_request_new(struct kw_worker *worker) {
     }
     req->slot = -1;
     return req;
+}
+
+void kw_request_trim(struct kw_worker *worker) {
+    size_t unneeded =
+        worker->free_requests_low > FREE_REQUESTS_KEPT ? worker->free_requests_low - FREE_REQUESTS_KEPT : 0;
+    for (; unneeded > 0; unneeded--) {
+        struct kw_request *req = worker->free_requests;
+        worker->free_requests = req->queue_next;
+        worker->free_request_count--;
+        kw_free(req);
+    }
+    worker->free_requests_low = worker->free_request_count;
 }
 
 void kw_frame_clear(struct kw_worker *worker, struct kw_frame *frame) {

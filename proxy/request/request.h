@@ -118,6 +118,8 @@ static inline void kw_request_prefetch(const struct kw_request *req) {
 
 /* From the worker's free list; ends the process when memory is gone. */
 struct kw_request *kw_request_new(struct kw_worker *worker);
+/* Gives requests that were not needed since the last call back to the heap, but for a reserve; call now and then. */
+void kw_request_trim(struct kw_worker *worker);
 /* Gives everything back. Must be in no list but the caller's. */
 void kw_request_free(struct kw_worker *worker, struct kw_request *req);
 

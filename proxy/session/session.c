@@ -376,14 +376,14 @@ void kw_session_tick(struct kw_session *session) {
     }
 }
 
-static void print_address(const struct sockaddr_storage *addr, char *out, size_t len) {
+void kw_session_print_address(const struct sockaddr *addr, char *out, size_t len) {
     char host[INET6_ADDRSTRLEN] = "?";
     unsigned port = 0;
-    if (addr->ss_family == AF_INET6) {
+    if (addr->sa_family == AF_INET6) {
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)addr;
         inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
         port = ntohs(in6->sin6_port);
-    } else if (addr->ss_family == AF_INET) {
+    } else if (addr->sa_family == AF_INET) {
         const struct sockaddr_in *in = (const struct sockaddr_in *)addr;
         inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
         port = ntohs(in->sin_port);
@@ -402,14 +402,14 @@ void kw_session_peer(const struct kw_session *session, char *out, size_t len) {
     struct sockaddr_storage addr = {0};
     int size = sizeof(addr);
     if (uv_tcp_getpeername(&session->tcp, (struct sockaddr *)&addr, &size)) addr.ss_family = AF_UNSPEC;
-    print_address(&addr, out, len);
+    kw_session_print_address((struct sockaddr *)&addr, out, len);
 }
 
 void kw_session_local(const struct kw_session *session, char *out, size_t len) {
     struct sockaddr_storage addr = {0};
     int size = sizeof(addr);
     if (uv_tcp_getsockname(&session->tcp, (struct sockaddr *)&addr, &size)) addr.ss_family = AF_UNSPEC;
-    print_address(&addr, out, len);
+    kw_session_print_address((struct sockaddr *)&addr, out, len);
 }
 
 struct kw_session_rare *kw_session_rare(struct kw_session *session) {

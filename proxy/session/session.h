@@ -109,6 +109,8 @@ void kw_session_tick(struct kw_session *session);
 /* The client's address and the one that it has connected to, as ip:port. */
 void kw_session_peer(const struct kw_session *session, char *out, size_t len);
 void kw_session_local(const struct kw_session *session, char *out, size_t len);
+/* ip:port, or ?:0 for an address of another kind. */
+void kw_session_print_address(const struct sockaddr *addr, char *out, size_t len);
 struct kw_session_rare *kw_session_rare(struct kw_session *session);
 /* The client has closed the connection, told yet or not. Asks the kernel: not for the data path. */
 bool kw_session_has_left(const struct kw_session *session);

@@ -11,7 +11,7 @@ import socket
 import harness
 
 MB = 1 << 20
-GROWTH_KB = 16 * 1024
+GROWTH_KB = 8 * 1024
 
 
 def pattern(size):

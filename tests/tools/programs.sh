@@ -45,6 +45,7 @@ judge_counted() {
     count "$p" "$f" "$s"
     if [ "$f" -eq 0 ]; then
         printf 'ok      %-28s %4d passed, %d skipped, %d s\n' "$1" "$p" "$s" "$spent"
+        grep '^note: ' "$log" || true
     else
         show_failure "$1" "$log"
     fi
