@@ -209,6 +209,8 @@ class Judging(harness.unittest.TestCase):
 
 def add_row_tests(cls):
     for name in cost_workloads.ROWS:
+        if cls.METER.FIGURE == "calls" and name in cost_workloads.ARRIVE_AS_THEY_LIKE:
+            continue
         setattr(cls, "test_" + name.replace("-", "_"), lambda self, name=name: self.check_row(name))
 
 
