@@ -116,11 +116,13 @@ static const char *conflict(const struct kw_tracking_options *options, const str
     return NULL;
 }
 
-/* Prefixes add up over calls; everything else is as said last. */
+/* Prefixes add up over calls, the new ones first; none said means all keys. Everything else is as said last. */
 static void begin(struct kw_session *session, struct kw_tracking_options *options) {
     const struct kw_tracking_options *now = kw_tracking_options(session);
+    bool has_all = !options->bcast || options->prefix_count > 0;
+    for (size_t i = 0; now && i < now->prefix_count; i++) has_all |= now->prefixes[i].len == 0;
+    if (!has_all) add_prefix(options, &(struct kw_arg){"", 0});
     for (size_t i = 0; now && i < now->prefix_count; i++) add_prefix(options, &now->prefixes[i]);
-    if (options->bcast && options->prefix_count == 0) add_prefix(options, &(struct kw_arg){"", 0});
     kw_tracking_start(session, options);
 }
 

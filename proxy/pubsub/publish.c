@@ -13,10 +13,15 @@
 #include "proxy/upstream/upstream.h"
 #include "proxy/worker.h"
 
-static long long receivers(const struct kw_link *link, enum kw_topic_kind kind, const struct kw_arg *channel,
-                           const char *number) {
+void kw_publish_mark(struct kw_worker *worker, struct kw_request *req) {
+    req->flags |= KW_REQF_PUBLISH;
+    req->topics_moment = kw_topics_moment(kw_server_topics(worker->server));
+}
+
+static long long receivers(const struct kw_link *link, const struct kw_request *req, enum kw_topic_kind kind,
+                           const struct kw_arg *channel, const char *number) {
     return kw_topics_receivers(kw_server_topics(link->worker->server), kind, channel->data, channel->len,
-                               link->node->addr, strtoll(number + 1, NULL, 10));
+                               link->node->addr, strtoll(number + 1, NULL, 10), req->topics_moment);
 }
 
 static void count_one(struct kw_link *link, struct kw_request *req, const char *reply, struct kw_str *out) {
@@ -32,7 +37,7 @@ static void count_one(struct kw_link *link, struct kw_request *req, const char *
     struct kw_arg channel;
     if (!head || reply[0] != ':' || !kw_request_second_word(head, len, &channel)) return;
     enum kw_topic_kind kind = req->cmd->first_key > 0 ? KW_TOPIC_SHARD : KW_TOPIC_CHANNEL;
-    kw_str_resp_int(out, receivers(link, kind, &channel, reply));
+    kw_str_resp_int(out, receivers(link, req, kind, &channel, reply));
 }
 
 static bool word_is(const struct kw_request_parse *parse, const char *base, uint32_t arg, const char *word) {
@@ -40,15 +45,15 @@ static bool word_is(const struct kw_request_parse *parse, const char *base, uint
 }
 
 /* One element of EXEC's reply, and the command that it answers. */
-static void count_element(struct kw_link *link, const struct kw_request_parse *parse, const char *command,
-                          const char *element, size_t len, struct kw_str *out) {
+static void count_element(struct kw_link *link, const struct kw_request *req, const struct kw_request_parse *parse,
+                          const char *command, const char *element, size_t len, struct kw_str *out) {
     bool shard = word_is(parse, command, 0, "spublish");
     if (element[0] != ':' || parse->argc != 3 || !(shard || word_is(parse, command, 0, "publish"))) {
         kw_str_append(out, element, len);
         return;
     }
     struct kw_arg channel = {command + parse->args[1].off, parse->args[1].len};
-    kw_str_resp_int(out, receivers(link, shard ? KW_TOPIC_SHARD : KW_TOPIC_CHANNEL, &channel, element));
+    kw_str_resp_int(out, receivers(link, req, shard ? KW_TOPIC_SHARD : KW_TOPIC_CHANNEL, &channel, element));
 }
 
 /* The frames of a transaction (MULTI first) beside the elements of its reply. `out` stays empty when they do not fit.
@@ -69,7 +74,7 @@ static void count_transaction(struct kw_link *link, struct kw_request *req, cons
         kw_request_parse_reset(&parse);
         ok = kw_request_parse(&parse, &kw_request_unlimited, command, (size_t)(end - command)) == KW_REQUEST_COMPLETE &&
              kw_reply_scan(&scan, at, len - (size_t)(at - reply), &used) == KW_REPLY_DONE;
-        if (ok) count_element(link, &parse, command, at, used, out);
+        if (ok) count_element(link, req, &parse, command, at, used, out);
         at += used;
     }
     if (!ok) kw_str_clear(out);

@@ -9,6 +9,10 @@
 
 struct kw_link;
 struct kw_request;
+struct kw_worker;
+
+/* The request will be answered with numbers of receivers; before it is sent. */
+void kw_publish_mark(struct kw_worker *worker, struct kw_request *req);
 
 /* The request's reply (whole, in req->reply) becomes the true number. */
 void kw_publish_count(struct kw_link *link, struct kw_request *req);

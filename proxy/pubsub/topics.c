@@ -2,6 +2,7 @@
  * list. */
 #include "proxy/pubsub/topics.h"
 
+#include <stdatomic.h>
 #include <string.h>
 #include <uv.h>
 
@@ -24,8 +25,21 @@ struct entry {
     char name[];
 };
 
+/* Changes that are remembered, at least as many as may come while a PUBLISH is on its way. */
+enum { JOURNAL = 1024 };
+
+/* A client that came (the counts of now hold it), or a subscription at a node that ended (they hold it no more). */
+struct change {
+    enum kw_topic_kind kind;
+    char *node; /* own; NULL: a client */
+    char *name; /* own */
+    size_t len;
+};
+
 struct kw_topics {
     uv_mutex_t lock;
+    _Atomic uint32_t moment;
+    struct change journal[JOURNAL];         /* the change that made the moment m at m % JOURNAL */
     struct kw_table tables[KW_TOPIC_KINDS]; /* own the entries */
     size_t used[KW_TOPIC_KINDS];            /* entries with clients */
 };
@@ -46,6 +60,25 @@ static struct entry *entry_of(struct kw_table_node *node) {
     return node ? KW_CONTAINER_OF(node, struct entry, node) : NULL;
 }
 
+static void change_deinit(struct change *change) {
+    kw_free(change->node);
+    kw_free(change->name);
+}
+
+/* `node` NULL: a client. */
+static void remember(struct kw_topics *topics, enum kw_topic_kind kind, const char *name, size_t len,
+                     const char *node) {
+    uint32_t moment = topics->moment + 1;
+    struct change *change = &topics->journal[moment % JOURNAL];
+    change_deinit(change);
+    *change = (struct change){kind, node ? kw_strdup(node) : NULL, kw_strndup(name, len), len};
+    topics->moment = moment;
+}
+
+uint32_t kw_topics_moment(struct kw_topics *topics) {
+    return topics->moment;
+}
+
 void kw_topics_free(struct kw_topics *topics) {
     if (!topics) return;
     for (int kind = 0; kind < KW_TOPIC_KINDS; kind++) {
@@ -57,6 +90,7 @@ void kw_topics_free(struct kw_topics *topics) {
         }
         kw_table_deinit(&topics->tables[kind]);
     }
+    for (size_t i = 0; i < JOURNAL; i++) change_deinit(&topics->journal[i]);
     uv_mutex_destroy(&topics->lock);
     kw_free(topics);
 }
@@ -84,6 +118,7 @@ void kw_topics_add_clients(struct kw_topics *topics, enum kw_topic_kind kind, co
     entry->clients += change;
     if (!was_used && entry->clients > 0) topics->used[kind]++;
     if (was_used && entry->clients == 0) topics->used[kind]--;
+    if (change > 0) remember(topics, kind, name, len, NULL);
     drop_if_unused(topics, kind, entry);
     uv_mutex_unlock(&topics->lock);
 }
@@ -106,6 +141,7 @@ void kw_topics_add_upstream(struct kw_topics *topics, enum kw_topic_kind kind, c
     uv_mutex_lock(&topics->lock);
     struct entry *entry = get(topics, kind, name, len);
     count_at(entry, node, change);
+    if (change < 0) remember(topics, kind, name, len, node);
     drop_if_unused(topics, kind, entry);
     uv_mutex_unlock(&topics->lock);
 }
@@ -120,11 +156,34 @@ static long long ours_at(const struct entry *entry, const char *addr) {
 }
 
 static long long with_others(long long clients, long long at_node, long long ours) {
-    return clients + (at_node > ours ? at_node - ours : 0);
+    return (clients > 0 ? clients : 0) + (at_node > ours ? at_node - ours : 0);
+}
+
+static bool reaches(const struct change *change, enum kw_topic_kind kind, const char *name, size_t len) {
+    if (change->kind == KW_TOPIC_PATTERN && kind == KW_TOPIC_CHANNEL) {
+        return kw_glob_match(change->name, change->len, name, len, false);
+    }
+    return change->kind == kind && change->len == len && memcmp(change->name, name, len) == 0;
+}
+
+/* Takes clients that came after `since` off, and adds the subscriptions at the node that ended. */
+static void take_back(const struct kw_topics *topics, enum kw_topic_kind kind, const char *name, size_t len,
+                      const char *addr, uint32_t since, long long *clients, long long *ours) {
+    uint32_t count = topics->moment - since;
+    if (count > JOURNAL) count = JOURNAL;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct change *change = &topics->journal[(topics->moment - i) % JOURNAL];
+        if (!change->name || !reaches(change, kind, name, len)) continue;
+        if (!change->node) {
+            --*clients;
+        } else if (strcmp(change->node, addr) == 0) {
+            ++*ours;
+        }
+    }
 }
 
 long long kw_topics_receivers(struct kw_topics *topics, enum kw_topic_kind kind, const char *name, size_t len,
-                              const char *addr, long long at_node) {
+                              const char *addr, long long at_node, uint32_t since) {
     long long clients = 0, ours = 0;
     uv_mutex_lock(&topics->lock);
     struct entry *entry = entry_of(kw_table_find(&topics->tables[kind], name, len));
@@ -139,6 +198,7 @@ long long kw_topics_receivers(struct kw_topics *topics, enum kw_topic_kind kind,
         clients += entry_of(node)->clients;
         ours += ours_at(entry_of(node), addr);
     }
+    take_back(topics, kind, name, len, addr, since, &clients, &ours);
     uv_mutex_unlock(&topics->lock);
     return with_others(clients, at_node, ours);
 }

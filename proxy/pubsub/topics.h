@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* What can be subscribed to. */
 enum kw_topic_kind { KW_TOPIC_CHANNEL, KW_TOPIC_PATTERN, KW_TOPIC_SHARD, KW_TOPIC_KINDS };
@@ -25,12 +26,18 @@ void kw_topics_add_clients(struct kw_topics *topics, enum kw_topic_kind kind, co
 void kw_topics_add_upstream(struct kw_topics *topics, enum kw_topic_kind kind, const char *name, size_t len,
                             const char *node, int change);
 
+/* A moment in the order of all changes, for kw_topics_receivers. Wraps. Any thread, without the lock. */
+uint32_t kw_topics_moment(struct kw_topics *topics);
+
 /*
  * How many received a message, when the node that published it counted `at_node`: clients of ours, and whoever else is
- * subscribed there. `kind` is CHANNEL (patterns count too) or SHARD. Any thread.
+ * subscribed there. `kind` is CHANNEL (patterns count too) or SHARD. `since`: the moment before the message was sent.
+ * What changed after it may have come before the message at the node or behind it: such clients are not counted, and
+ * such subscriptions at the node are taken for ours, so that no receiver is told of who did not get the message. Any
+ * thread.
  */
 long long kw_topics_receivers(struct kw_topics *topics, enum kw_topic_kind kind, const char *name, size_t len,
-                              const char *node, long long at_node);
+                              const char *node, long long at_node, uint32_t since);
 
 /* Subscribers to one channel, when all nodes together say `at_nodes` (PUBSUB NUMSUB). Any thread. */
 long long kw_topics_subscribers(struct kw_topics *topics, enum kw_topic_kind kind, const char *name, size_t len,

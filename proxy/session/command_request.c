@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "proxy/local/local.h"
+#include "proxy/pubsub/publish.h"
 #include "proxy/request/dispatch.h"
 #include "proxy/request/group.h"
 #include "proxy/request/request.h"
@@ -206,7 +207,7 @@ static void forward(struct kw_session *session, const struct kw_command *cmd, co
     if (KW_UNLIKELY(plan->serve == KW_SERVE_PUBLISH)) {
         /* Channels live at one node, so that their order is that of one Redis. */
         if (plan->slot < 0) req->slot = (int16_t)worker->home_slot;
-        req->flags |= KW_REQF_PUBLISH;
+        kw_publish_mark(worker, req);
     }
     if (KW_UNLIKELY(plan->kind == KW_PLAN_EXCLUSIVE)) {
         /* WATCH changes nothing: it may be sent again. */

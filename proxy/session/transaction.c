@@ -7,6 +7,7 @@
 #include "base/base.h"
 #include "base/str.h"
 #include "proxy/local/local.h"
+#include "proxy/pubsub/publish.h"
 #include "proxy/request/dispatch.h"
 #include "proxy/request/request.h"
 #include "proxy/server.h"
@@ -174,7 +175,7 @@ static void send_all(struct kw_session *session, const struct kw_command *cmd) {
     req->flags |= KW_REQF_MULTIKEY;
     req->skip_total = txn->count + 1;
     if (txn->calls_scripts) req->flags |= KW_REQF_EVALSHA;
-    if (txn->publishes) req->flags |= KW_REQF_PUBLISH;
+    if (txn->publishes) kw_publish_mark(worker, req);
     if (kw_watch_holds(session)) {
         req->flags |= KW_REQF_EXCLUSIVE | KW_REQF_WATCH;
         session->hold = true;

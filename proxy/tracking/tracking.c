@@ -38,6 +38,7 @@ struct kw_tracker {
     enum kw_caching caching_next, caching_now;
     struct kw_request *confirm; /* borrowed; to be answered when all legs are on */
     uint64_t confirm_due_us;
+    bool told; /* the client knows that it tracks */
     bool broken;
     bool forgotten; /* the client was told to forget all, and has read nothing since */
     bool reopened;  /* pushes may have been missed until all legs are on again (BCAST) */
@@ -106,11 +107,13 @@ static void note_forgotten(struct kw_tracker *tracker) {
 /*
  * An invalidation as a node sends it in RESP3; to the client, or to whom it named. `leg`: where it came from; NULL: it
  * is ours. After FLUSHALL every shard says that all is to be forgotten; once is enough while nothing new was read
- * there.
+ * there. Before the client is told that tracking is on it has nothing to forget, and no push may come before that
+ * reply.
  */
 static void invalidate(struct kw_tracker *tracker, struct leg *leg, const char *frame, size_t len) {
     struct kw_session *session = tracker->session;
     bool all = len == sizeof(forget_all) - 1 && memcmp(frame, forget_all, len) == 0;
+    if (!tracker->told) return;
     if (all && (leg ? !leg->news : tracker->forgotten)) return;
     if (all) {
         note_forgotten(tracker);
@@ -199,6 +202,7 @@ static void finish_confirm(struct kw_tracker *tracker, const char *reply) {
     struct kw_str text = {0};
     kw_str_append_text(&text, reply);
     tracker->confirm = NULL;
+    tracker->told = true;
     kw_request_finish_async(tracker->session->worker, req, &text);
     kw_str_deinit(&text);
 }
@@ -206,11 +210,20 @@ static void finish_confirm(struct kw_tracker *tracker, const char *reply) {
 static void on_ready(struct kw_link *link);
 static const struct kw_link_owner tracking_owner = {.pushed = on_pushed, .lost = on_lost, .ready = on_ready};
 
-/* CLIENT TRACKING ON with the options, as the node is to have them. */
-static int send_on(struct kw_link *link, const struct leg *leg) {
+static bool has_all_keys(const struct kw_tracking_options *options) {
+    for (size_t i = 0; i < options->prefix_count; i++) {
+        if (options->prefixes[i].len == 0) return true;
+    }
+    return false;
+}
+
+/* CLIENT TRACKING ON with the options, as the node is to have them; of the prefixes the first `prefix_count`. */
+static int send_on(struct kw_link *link, const struct leg *leg, size_t prefix_count) {
     const struct kw_tracking_options *options = &leg->tracker->options;
     struct kw_str text = {0};
-    size_t words = 3 + (leg->companion ? 2U : 0) + (options->bcast ? 1U : 0) + options->prefix_count * 2 +
+    /* To the node, no prefix is the one of all keys, and it may come on top of others only when it is not named. */
+    if (has_all_keys(options)) prefix_count = 0;
+    size_t words = 3 + (leg->companion ? 2U : 0) + (options->bcast ? 1U : 0) + prefix_count * 2 +
                    (options->optin ? 1U : 0) + (options->optout ? 1U : 0) + (options->noloop ? 1U : 0);
     kw_str_resp_array(&text, words);
     kw_str_resp_text(&text, "CLIENT");
@@ -223,7 +236,7 @@ static int send_on(struct kw_link *link, const struct leg *leg) {
         kw_str_resp_text(&text, id);
     }
     if (options->bcast) kw_str_resp_text(&text, "BCAST");
-    for (size_t i = 0; i < options->prefix_count; i++) {
+    for (size_t i = 0; i < prefix_count; i++) {
         kw_str_resp_text(&text, "PREFIX");
         kw_str_resp_bulk(&text, options->prefixes[i].data, options->prefixes[i].len);
     }
@@ -242,7 +255,7 @@ static void open_data(struct leg *leg) {
     link->owner = &tracking_owner;
     link->owner_ref = leg;
     leg->data = link;
-    if (send_on(link, leg)) kw_link_close(link, "out of memory");
+    if (send_on(link, leg, leg->tracker->options.prefix_count)) kw_link_close(link, "out of memory");
 }
 
 static struct leg *leg_open(struct kw_tracker *tracker, struct kw_node *node) {
@@ -299,27 +312,51 @@ static void leg_close_all(struct kw_tracker *tracker) {
     while (tracker->legs) leg_close(tracker->legs, "its client tracks no more");
 }
 
-void kw_tracking_start(struct kw_session *session, struct kw_tracking_options *options) {
+static struct kw_tracker *tracker_new(struct kw_session *session) {
     struct kw_worker *worker = session->worker;
+    struct kw_tracker *tracker = kw_calloc(1, sizeof(*tracker));
+    tracker->session = session;
+    tracker->next = worker->trackers;
+    if (worker->trackers) worker->trackers->prev = tracker;
+    worker->trackers = tracker;
+    return tracker;
+}
+
+/* A link that can't be told is lost like any other. */
+static void say_again(struct kw_tracker *tracker, size_t new_prefixes) {
+    struct leg *next;
+    for (struct leg *leg = tracker->legs; leg; leg = next) {
+        next = leg->next;
+        if (!leg->data) continue; /* it is told all of it when it is ready */
+        leg->on = false;
+        if (send_on(leg->data, leg, new_prefixes)) kw_link_close(leg->data, "out of memory");
+    }
+}
+
+void kw_tracking_start(struct kw_session *session, struct kw_tracking_options *options) {
     struct kw_session_rare *rare = kw_session_rare(session);
     struct kw_tracker *tracker = rare->tracker;
-    if (tracker) {
-        /* Nothing is in flight: new links with the new options take over. */
-        leg_close_all(tracker);
-        kw_tracking_options_deinit(&tracker->options);
+    struct kw_tracking_options before = {0};
+    bool again = tracker != NULL;
+    if (again) {
+        before = tracker->options;
     } else {
-        tracker = kw_calloc(1, sizeof(*tracker));
-        tracker->session = session;
-        tracker->next = worker->trackers;
-        if (worker->trackers) worker->trackers->prev = tracker;
-        worker->trackers = tracker;
-        rare->tracker = tracker;
+        tracker = rare->tracker = tracker_new(session);
     }
     tracker->options = *options;
     *options = (struct kw_tracking_options){0};
     tracker->broken = false;
     session->tracking = true;
-    worker->route_seq++;
+    session->worker->route_seq++;
+    if (again && !before.redirect == !tracker->options.redirect) {
+        /* The nodes go on: what they were asked before this they still tell of. */
+        say_again(tracker, tracker->options.prefix_count - before.prefix_count);
+    } else if (again) {
+        /* Pushes come on other links from now on, and those of before know nothing of what was read. */
+        leg_close_all(tracker);
+        flush(tracker);
+    }
+    kw_tracking_options_deinit(&before);
 }
 
 static void open_all(struct kw_tracker *tracker) {

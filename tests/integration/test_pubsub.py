@@ -339,6 +339,29 @@ class Trouble(Base):
 
         wait_until(heard, 30, "a message on %s" % name)
 
+    def test_who_is_counted_has_the_message(self):
+        """While subscribers come and go on other workers: a count that says two means both subscriptions have it."""
+        publishers = [self.client() for _ in range(3)]
+        for i in range(150):
+            c = harness.Client(self.proxy.port)
+            number = c.ok("CLIENT", "ID")
+            c.send(encode("SUBSCRIBE", "counted") + encode("PSUBSCRIBE", "count*"))
+            mark, count = b"", 0
+            while count < 2:
+                for k, p in enumerate(publishers):
+                    mark = b"%d-%d" % (i, k)
+                    count = p("PUBLISH", "counted", mark)
+                    self.assertLessEqual(count, 2)
+                    if count == 2:
+                        break
+            kinds = set()
+            while len(kinds) < 2:
+                frame = c.read(10)
+                if flat(frame)[-1] == mark:
+                    kinds.add(frame[0])
+            self.assertEqual(publishers[0]("CLIENT", "KILL", "ID", number), 1)
+            c.close()
+
     def test_the_home_node_dies(self):
         c = self.subscribe("home", resp=3)
         pattern = self.subscribe("hom*", command="PSUBSCRIBE")

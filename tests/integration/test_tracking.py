@@ -92,6 +92,21 @@ class Modes(harness.JudgedTest):
             ("a", "CLIENT", "TRACKINGINFO"), ("b", "DEL", "anything"), ("a", None, 1),
         ])
 
+    def test_other_options_on_the_way(self):
+        """What was read under the options of before is still told of, and told once."""
+        self.both([
+            ("a", "HELLO", "3"), ("a", "CLIENT", "TRACKING", "ON"), ("a", "GET", "k"), ("a", "GET", "l"),
+            ("a", "CLIENT", "TRACKING", "ON", "NOLOOP"), ("b", "SET", "k", "1"), ("a", None, 1), ("a", "SET", "l", "1"),
+            ("a", "PING"), ("a", "CLIENT", "TRACKING", "ON", "OPTIN"), ("a", "GET", "k"), ("b", "SET", "k", "2"),
+            ("a", "PING"), ("b", "DEL", "k", "l"),
+        ])
+        self.both([
+            ("a", "HELLO", "3"), ("a", "CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "u:"), ("b", "SET", "u:1", "1"),
+            ("a", None, 1), ("a", "CLIENT", "TRACKING", "ON", "BCAST"), ("b", "SET", "x:1", "1"), ("a", None, 1),
+            ("a", "CLIENT", "TRACKINGINFO"), ("b", "DEL", "x:1"), ("a", None, 1), ("a", "CLIENT", "TRACKING", "OFF"),
+            ("b", "DEL", "u:1"), ("a", "PING"),
+        ])
+
     def test_redirect(self):
         for hello in ([], [("b", "HELLO", "3")]):
             listen = [] if hello else [("b", "SUBSCRIBE", "__redis__:invalidate")]
@@ -247,6 +262,26 @@ class Cluster(harness.ProxyTest):
             self.assertEqual((cache.get(here), cache.get(absent)), (b"new", b"new"))
             p.ok("SET", here, "newer")
             self.agrees(cache, {here.encode(): b"newer", absent.encode(): b"new"})
+
+    def test_no_push_comes_before_the_reply(self):
+        """Some nodes track already, and tell of it, while another one keeps the client waiting."""
+        p = self.client()
+        key = self.cluster.key(0, "early").encode()
+        node, slow = self.cluster.primary_of(0), self.cluster.primary_of(1)
+        trackers = lambda: int(node.info("clients")["tracking_clients"])
+        wait_until(lambda: trackers() == 0, 10, "the clients of before to be gone")
+        c = self.client()
+        c.ok("HELLO", "3")
+        slow.freeze()
+        try:
+            c.cmd("CLIENT", "TRACKING", "ON", "BCAST")
+            wait_until(lambda: trackers() == 1, 10, "the first node to track")
+            p.ok("SET", key, "1")
+        finally:
+            slow.thaw()
+        self.assertEqual(c.read(20), b"OK")
+        p.ok("SET", key, "2")
+        self.assertEqual(invalidated(c.read(20)), [key])
 
     def test_a_primary_dies(self):
         p = self.client()

@@ -41,7 +41,7 @@ static void upstream(enum kw_topic_kind kind, const char *name, const char *node
 
 /* Receivers of a message to `name` that NODE_A counted `at_node` times. */
 static long long receivers(enum kw_topic_kind kind, const char *name, long long at_node) {
-    return kw_topics_receivers(topics, kind, name, strlen(name), NODE_A, at_node);
+    return kw_topics_receivers(topics, kind, name, strlen(name), NODE_A, at_node, kw_topics_moment(topics));
 }
 
 static long long subscribers(enum kw_topic_kind kind, const char *name, long long at_nodes) {
@@ -80,7 +80,7 @@ static void test_only_the_publishing_node_is_corrected(void **state KW_UNUSED) {
     assert_int_equal(receivers(KW_TOPIC_CHANNEL, "news", 0), 4);
     assert_int_equal(receivers(KW_TOPIC_CHANNEL, "news", 1), 5); /* a stranger */
     assert_int_equal(subscribers(KW_TOPIC_CHANNEL, "news", 3), 5);
-    assert_int_equal(kw_topics_receivers(topics, KW_TOPIC_CHANNEL, "news", 4, NODE_B, 3), 5);
+    assert_int_equal(kw_topics_receivers(topics, KW_TOPIC_CHANNEL, "news", 4, NODE_B, 3, kw_topics_moment(topics)), 5);
 }
 
 /* While a subscription is on its way, the node counts fewer than there are of ours: never below the clients. */
@@ -118,8 +118,8 @@ static void test_shard_channels_are_apart(void **state KW_UNUSED) {
 static void test_names_are_bytes(void **state KW_UNUSED) {
     kw_topics_add_clients(topics, KW_TOPIC_CHANNEL, "a\0b", 3, 1);
     kw_topics_add_clients(topics, KW_TOPIC_CHANNEL, "", 0, 1);
-    assert_int_equal(kw_topics_receivers(topics, KW_TOPIC_CHANNEL, "a\0b", 3, NODE_A, 0), 1);
-    assert_int_equal(kw_topics_receivers(topics, KW_TOPIC_CHANNEL, "a\0c", 3, NODE_A, 0), 0);
+    assert_int_equal(kw_topics_receivers(topics, KW_TOPIC_CHANNEL, "a\0b", 3, NODE_A, 0, kw_topics_moment(topics)), 1);
+    assert_int_equal(kw_topics_receivers(topics, KW_TOPIC_CHANNEL, "a\0c", 3, NODE_A, 0, kw_topics_moment(topics)), 0);
     assert_int_equal(receivers(KW_TOPIC_CHANNEL, "a", 0), 0);
     assert_int_equal(receivers(KW_TOPIC_CHANNEL, "", 0), 1);
     assert_int_equal(kw_topics_count(topics, KW_TOPIC_CHANNEL), 2);
@@ -156,6 +156,38 @@ static void test_the_number_of_names_is_of_those_with_clients(void **state KW_UN
     assert_int_equal(kw_topics_count(topics, KW_TOPIC_CHANNEL), 0);
 }
 
+/* Whoever comes or goes while a message is on its way may have missed it; nobody is counted who has. */
+static void test_changes_while_a_message_is_on_its_way(void **state KW_UNUSED) {
+    clients(KW_TOPIC_CHANNEL, "news", 1);
+    upstream(KW_TOPIC_CHANNEL, "news", NODE_A, 1);
+    uint32_t sent = kw_topics_moment(topics);
+    clients(KW_TOPIC_PATTERN, "n*", 1);
+    upstream(KW_TOPIC_PATTERN, "n*", NODE_A, 1);
+    clients(KW_TOPIC_PATTERN, "x*", 1);
+    assert_int_equal(receivers(KW_TOPIC_CHANNEL, "news", 1), 2);
+    assert_int_equal(kw_topics_receivers(topics, KW_TOPIC_CHANNEL, "news", 4, NODE_A, 1, sent), 1);
+    sent = kw_topics_moment(topics);
+    clients(KW_TOPIC_CHANNEL, "news", -1);
+    upstream(KW_TOPIC_CHANNEL, "news", NODE_B, 1);
+    upstream(KW_TOPIC_CHANNEL, "news", NODE_B, -1);
+    assert_int_equal(kw_topics_receivers(topics, KW_TOPIC_CHANNEL, "news", 4, NODE_A, 3, sent), 2);
+    upstream(KW_TOPIC_CHANNEL, "news", NODE_A, -1);
+    assert_int_equal(receivers(KW_TOPIC_CHANNEL, "news", 2), 2);
+    assert_int_equal(kw_topics_receivers(topics, KW_TOPIC_CHANNEL, "news", 4, NODE_A, 2, sent), 1);
+}
+
+/* More changes than are remembered: none is taken twice. */
+static void test_very_many_changes_while_a_message_is_on_its_way(void **state KW_UNUSED) {
+    clients(KW_TOPIC_CHANNEL, "news", 1);
+    uint32_t sent = kw_topics_moment(topics);
+    for (int i = 0; i < 5000; i++) {
+        clients(KW_TOPIC_CHANNEL, "other", 1);
+        clients(KW_TOPIC_CHANNEL, "other", -1);
+    }
+    assert_int_equal(kw_topics_receivers(topics, KW_TOPIC_CHANNEL, "news", 4, NODE_A, 0, sent), 1);
+    assert_int_equal(kw_topics_receivers(topics, KW_TOPIC_CHANNEL, "other", 5, NODE_A, 0, sent), 0);
+}
+
 /* Nodes come and go; the order of their going does not matter. */
 static void test_subscriptions_at_many_nodes(void **state KW_UNUSED) {
     char addr[32];
@@ -170,9 +202,11 @@ static void test_subscriptions_at_many_nodes(void **state KW_UNUSED) {
         snprintf(addr, sizeof(addr), "10.0.0.%d:6379", i);
         upstream(KW_TOPIC_CHANNEL, "news", addr, -1);
         upstream(KW_TOPIC_CHANNEL, "news", addr, -1);
-        assert_int_equal(kw_topics_receivers(topics, KW_TOPIC_CHANNEL, "news", 4, addr, 2), 3);
+        assert_int_equal(kw_topics_receivers(topics, KW_TOPIC_CHANNEL, "news", 4, addr, 2, kw_topics_moment(topics)),
+                         3);
     }
-    assert_int_equal(kw_topics_receivers(topics, KW_TOPIC_CHANNEL, "news", 4, "10.0.0.19:6379", 2), 1);
+    assert_int_equal(
+        kw_topics_receivers(topics, KW_TOPIC_CHANNEL, "news", 4, "10.0.0.19:6379", 2, kw_topics_moment(topics)), 1);
     assert_int_equal(subscribers(KW_TOPIC_CHANNEL, "news", 21), 2);
 }
 
@@ -189,6 +223,8 @@ int main(void) {
         TEST(test_names_are_bytes),
         TEST(test_a_name_without_clients_is_hidden_until_the_node_has_dropped_it),
         TEST(test_the_number_of_names_is_of_those_with_clients),
+        TEST(test_changes_while_a_message_is_on_its_way),
+        TEST(test_very_many_changes_while_a_message_is_on_its_way),
         TEST(test_subscriptions_at_many_nodes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
