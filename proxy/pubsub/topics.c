@@ -28,10 +28,11 @@ struct entry {
 /* Changes that are remembered, at least as many as may come while a PUBLISH is on its way. */
 enum { JOURNAL = 1024 };
 
-/* A client that came (the counts of now hold it), or a subscription at a node that ended (they hold it no more). */
+/* Clients that came (the counts of now hold them), or subscriptions at a node that ended (they hold them no more). */
 struct change {
     enum kw_topic_kind kind;
-    char *node; /* own; NULL: a client */
+    int count;
+    char *node; /* own; NULL: clients */
     char *name; /* own */
     size_t len;
 };
@@ -65,13 +66,13 @@ static void change_deinit(struct change *change) {
     kw_free(change->name);
 }
 
-/* `node` NULL: a client. */
-static void remember(struct kw_topics *topics, enum kw_topic_kind kind, const char *name, size_t len,
-                     const char *node) {
+/* `node` NULL: clients. */
+static void remember(struct kw_topics *topics, enum kw_topic_kind kind, const char *name, size_t len, const char *node,
+                     int count) {
     uint32_t moment = topics->moment + 1;
     struct change *change = &topics->journal[moment % JOURNAL];
     change_deinit(change);
-    *change = (struct change){kind, node ? kw_strdup(node) : NULL, kw_strndup(name, len), len};
+    *change = (struct change){kind, count, node ? kw_strdup(node) : NULL, kw_strndup(name, len), len};
     topics->moment = moment;
 }
 
@@ -118,7 +119,7 @@ void kw_topics_add_clients(struct kw_topics *topics, enum kw_topic_kind kind, co
     entry->clients += change;
     if (!was_used && entry->clients > 0) topics->used[kind]++;
     if (was_used && entry->clients == 0) topics->used[kind]--;
-    if (change > 0) remember(topics, kind, name, len, NULL);
+    if (change > 0) remember(topics, kind, name, len, NULL, change);
     drop_if_unused(topics, kind, entry);
     uv_mutex_unlock(&topics->lock);
 }
@@ -141,7 +142,7 @@ void kw_topics_add_upstream(struct kw_topics *topics, enum kw_topic_kind kind, c
     uv_mutex_lock(&topics->lock);
     struct entry *entry = get(topics, kind, name, len);
     count_at(entry, node, change);
-    if (change < 0) remember(topics, kind, name, len, node);
+    if (change < 0) remember(topics, kind, name, len, node, -change);
     drop_if_unused(topics, kind, entry);
     uv_mutex_unlock(&topics->lock);
 }
@@ -175,9 +176,9 @@ static void take_back(const struct kw_topics *topics, enum kw_topic_kind kind, c
         const struct change *change = &topics->journal[(topics->moment - i) % JOURNAL];
         if (!change->name || !reaches(change, kind, name, len)) continue;
         if (!change->node) {
-            --*clients;
+            *clients -= change->count;
         } else if (strcmp(change->node, addr) == 0) {
-            ++*ours;
+            *ours += change->count;
         }
     }
 }

@@ -48,6 +48,7 @@ static int set_up(void **state KW_UNUSED) {
     kw_topics_add_upstream(topics, KW_TOPIC_CHANNEL, "news", 4, node_addr, 1);
     kw_topics_add_clients(topics, KW_TOPIC_SHARD, "news", 4, 5);
     kw_topics_add_upstream(topics, KW_TOPIC_SHARD, "news", 4, node_addr, 1);
+    kw_publish_mark(worker, req);
     return 0;
 }
 
@@ -96,6 +97,15 @@ static void test_alone(void **state KW_UNUSED) {
     assert_counted(PUBLISH("NEWS"), ":2\r\n", ":2\r\n");
     is_command("spublish");
     assert_counted(SPUBLISH("news"), ":1\r\n", ":5\r\n");
+}
+
+/* Who came after it was marked, while it was on its way, is not counted. */
+static void test_later_subscribers(void **state KW_UNUSED) {
+    is_command("publish");
+    kw_topics_add_clients(topics, KW_TOPIC_CHANNEL, "news", 4, 2);
+    assert_counted(PUBLISH("news"), ":1\r\n", ":3\r\n");
+    kw_publish_mark(worker, req);
+    assert_counted(PUBLISH("news"), ":1\r\n", ":5\r\n");
 }
 
 static void test_errors_stay(void **state KW_UNUSED) {
@@ -196,6 +206,7 @@ static void test_a_reply_in_pieces(void **state KW_UNUSED) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_alone),
+        TEST(test_later_subscribers),
         TEST(test_errors_stay),
         TEST(test_the_channel_among_the_first_bytes),
         TEST(test_bytes_that_end_early),
