@@ -131,6 +131,12 @@ const struct kw_config_row *kw_config_find(const struct kw_config *cfg, const ch
     return NULL;
 }
 
+bool kw_config_is_given(const struct kw_config *cfg, const char *name) {
+    const struct kw_config_row *row = kw_config_find(cfg, name, strlen(name));
+    KW_ASSERT(row);
+    return cfg->given[row - cfg->rows];
+}
+
 static int smaller(int a, int b) {
     return a < b ? a : b;
 }

@@ -154,6 +154,9 @@ int kw_config_dump(const struct kw_config *cfg, kw_config_visit *visit, void *ct
 /* The row of a directive, any case; NULL if there is none. */
 const struct kw_config_row *kw_config_find(const struct kw_config *cfg, const char *name, size_t len);
 
+/* True once a file, the command line or kw_config_set has named the directive, which must be in the table. */
+bool kw_config_is_given(const struct kw_config *cfg, const char *name);
+
 /* ---- reading lists and tables ---- */
 
 /*

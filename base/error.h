@@ -21,6 +21,9 @@
     X(LINKLOST, true, true, "connection lost before the reply")                                                        \
     X(TIMEOUT, true, true, "no reply in time")                                                                         \
     X(NOOWNER, true, false, "no node serves the slot")                                                                 \
+    X(CONFLICT, false, false, "changed meanwhile by another")                                                          \
+    X(NOTLEADER, true, false, "not the leader")                                                                        \
+    X(INDOUBT, true, true, "outcome unknown")                                                                          \
     X(CLOSED, false, false, "closed")
 
 enum kw_error {

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { BLOCK = 64, ROUNDS = 64, WORDS = 8, LENGTH_AT = 56 };
+enum { BLOCK = KW_SHA256_BLOCK, ROUNDS = 64, WORDS = 8, LENGTH_AT = 56 };
 
 static const uint32_t round_constants[ROUNDS] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
@@ -51,22 +51,47 @@ static void take_block(uint32_t state[WORDS], const unsigned char block[BLOCK]) 
     for (int i = 0; i < WORDS; i++) state[i] += v[i];
 }
 
-void kw_sha256_hex(const void *bytes, size_t len, char hex[KW_SHA256_HEX_SIZE]) {
-    uint32_t state[WORDS] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-                             0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
-    unsigned char block[BLOCK];
+void kw_sha256_init(struct kw_sha256 *sha) {
+    *sha = (struct kw_sha256){
+        .state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19}};
+}
+
+void kw_sha256_update(struct kw_sha256 *sha, const void *bytes, size_t len) {
     const unsigned char *at = bytes;
-    size_t left = len;
-    for (; left >= BLOCK; left -= BLOCK, at += BLOCK) take_block(state, at);
-    memset(block, 0, sizeof(block));
-    memcpy(block, at, left);
-    block[left] = 0x80;
-    if (left >= LENGTH_AT) {
-        take_block(state, block);
-        memset(block, 0, sizeof(block));
+    size_t held = sha->bytes % BLOCK;
+    sha->bytes += len;
+    if (held > 0) {
+        size_t fits = len < BLOCK - held ? len : BLOCK - held;
+        memcpy(sha->block + held, at, fits);
+        if (held + fits < BLOCK) return;
+        take_block(sha->state, sha->block);
+        at += fits;
+        len -= fits;
     }
-    uint64_t bits = (uint64_t)len * 8;
-    for (int i = 0; i < 8; i++) block[LENGTH_AT + i] = (unsigned char)(bits >> (56 - 8 * i));
-    take_block(state, block);
-    for (int i = 0; i < WORDS; i++) snprintf(hex + i * 8, 9, "%08x", state[i]);
+    for (; len >= BLOCK; len -= BLOCK, at += BLOCK) take_block(sha->state, at);
+    if (len > 0) memcpy(sha->block, at, len);
+}
+
+void kw_sha256_final(struct kw_sha256 *sha, unsigned char digest[KW_SHA256_SIZE]) {
+    size_t held = sha->bytes % BLOCK;
+    sha->block[held++] = 0x80;
+    memset(sha->block + held, 0, BLOCK - held);
+    if (held > LENGTH_AT) {
+        take_block(sha->state, sha->block);
+        memset(sha->block, 0, BLOCK);
+    }
+    uint64_t bits = sha->bytes * 8;
+    for (int i = 0; i < 8; i++) sha->block[LENGTH_AT + i] = (unsigned char)(bits >> (56 - 8 * i));
+    take_block(sha->state, sha->block);
+    for (int i = 0; i < KW_SHA256_SIZE; i++) digest[i] = (unsigned char)(sha->state[i / 4] >> (24 - 8 * (i % 4)));
+    explicit_bzero(sha, sizeof(*sha));
+}
+
+void kw_sha256_hex(const void *bytes, size_t len, char hex[KW_SHA256_HEX_SIZE]) {
+    struct kw_sha256 sha;
+    unsigned char digest[KW_SHA256_SIZE];
+    kw_sha256_init(&sha);
+    kw_sha256_update(&sha, bytes, len);
+    kw_sha256_final(&sha, digest);
+    for (int i = 0; i < KW_SHA256_SIZE; i++) snprintf(hex + (ptrdiff_t)i * 2, 3, "%02x", digest[i]);
 }

@@ -10,5 +10,9 @@ struct kw_cli_command {
 };
 
 int kw_cli_command_local(int argc, char **argv);
+int kw_cli_command_status(int argc, char **argv);
+int kw_cli_command_meta(int argc, char **argv);
+int kw_cli_command_attach(int argc, char **argv);
+int kw_cli_command_detach(int argc, char **argv);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * A blocking connection to a node or proxy on loopback, for a few commands.
- * Every wait is bounded. Main thread.
+ * A blocking connection to a node, a proxy or a metadata node, for a few
+ * commands. Every wait is bounded. Main thread.
  */
 #ifndef KW_CLI_LINK_H
 #define KW_CLI_LINK_H
@@ -11,6 +11,13 @@
 
 /* Connects to 127.0.0.1:port; each later command waits `timeout_ms` at most. NULL when it fails; redisFree ends it. */
 redisContext *kw_cli_link_open(uint16_t port, unsigned timeout_ms);
+
+/*
+ * Connects to host:port and gives the password there (user NULL or "": the default one; password NULL or "": none).
+ * NULL when it fails, with the reason in `error`; redisFree ends it.
+ */
+redisContext *kw_cli_link_open_at(const char *host, unsigned port, const char *user, const char *password,
+                                  unsigned timeout_ms, char *error, size_t error_size);
 
 /*
  * Sends a command (hiredis's format) and waits. Returns the reply, which may

@@ -14,11 +14,13 @@
 #include "cli/report.h"
 
 static int data_remove(const struct kw_cli_local_state *state) {
-    static const char *const files[] = {"proxy.log", "proxy.pid"};
+    static const char *const files[] = {"proxy.conf", "proxy.log", "proxy.pid", KW_CLI_LOCAL_SECRET};
     for (size_t i = 0; i < KW_ARRAY_LEN(files); i++) {
         if (unlink(kw_cli_local_path(state, files[i])) != 0 && errno != ENOENT) return KW_EIO;
     }
-    if (kw_cli_local_nodes_remove(state) != 0 || kw_cli_local_state_remove(state) != 0) return KW_EIO;
+    if (kw_cli_local_nodes_remove(state) != 0 || kw_cli_local_metas_remove(state) != 0 ||
+        kw_cli_local_state_remove(state) != 0)
+        return KW_EIO;
     (void)rmdir(state->dir); /* stays where something else is in it */
     return 0;
 }
@@ -31,8 +33,7 @@ static int stop(struct kw_cli_local_state *state) {
         kw_report_error("some processes of %s would not end, not even killed", state->dir);
         return rc;
     }
-    state->proxy.pid = 0;
-    for (unsigned i = 0; i < state->node_count; i++) state->nodes[i].process.pid = 0;
+    kw_cli_local_state_forget(state);
     rc = kw_cli_local_record(state);
     if (rc != 0) return rc;
     if (stopped == 0)

@@ -12,12 +12,9 @@
  * the node's port and, where there is one, the end of its log.
  */
 #include <errno.h>
-#include <ftw.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -26,7 +23,7 @@
 #include "cli/port.h"
 #include "cli/report.h"
 
-enum { NODE_TIMEOUT_MS = 2000, STOP_TERM_MS = 15000, STOP_KILL_MS = 5000, POLL_MS = 50 };
+enum { NODE_TIMEOUT_MS = 2000, POLL_MS = 50 };
 
 static int conf_write(const char *path, uint16_t port) {
     FILE *file = fopen(path, "we");
@@ -54,21 +51,6 @@ static int conf_write(const char *path, uint16_t port) {
     return KW_EIO;
 }
 
-int kw_cli_local_record(const struct kw_cli_local_state *state) {
-    int rc = kw_cli_local_state_save(state);
-    if (rc != 0) kw_report_error("cannot write the state file in %s: %s", state->dir, strerror(errno));
-    return rc;
-}
-
-static int ports_check(uint16_t port) {
-    uint16_t bus = (uint16_t)(port + KW_PORT_BUS_OFFSET);
-    uint16_t taken = !kw_port_free(port) ? port : !kw_port_free(bus) ? bus : 0;
-    if (taken == 0) return 0;
-    kw_report_error("port %u, which belongs to node %u of this cluster, is in use by another process", (unsigned)taken,
-                    (unsigned)port);
-    return KW_ELIMIT;
-}
-
 static int node_start(struct kw_cli_local_state *state, unsigned index) {
     struct kw_cli_local_node *node = &state->nodes[index];
     char dir[PATH_MAX + 256];
@@ -81,29 +63,16 @@ static int node_start(struct kw_cli_local_state *state, unsigned index) {
         return KW_EIO;
     }
 
-    struct kw_process_pending pending;
     char *argv[] = {state->server, "node.conf", NULL};
-    if (kw_process_prepare(&pending, argv, dir, log) != 0) {
-        kw_report_error("cannot start a process: %s", strerror(errno));
-        return KW_EIO;
-    }
-    node->process = pending.process;
-    if (kw_cli_local_record(state) != 0) {
-        kw_process_abandon(&pending);
-        return KW_EIO;
-    }
-    if (kw_process_release(&pending) != 0) {
-        kw_report_error("cannot run %s: %s", state->server, strerror(errno));
-        return KW_EIO;
-    }
-    return 0;
+    return kw_cli_local_run(state, &node->process, argv, dir, log);
 }
 
 int kw_cli_local_nodes_start(struct kw_cli_local_state *state, unsigned *started) {
     *started = 0;
     for (unsigned i = 0; i < state->node_count; i++) {
         if (kw_process_alive(&state->nodes[i].process)) continue;
-        int rc = ports_check(state->nodes[i].port);
+        uint16_t port = state->nodes[i].port;
+        int rc = kw_cli_local_ports_check(port, (uint16_t)(port + KW_PORT_BUS_OFFSET), "node");
         if (rc != 0) return rc;
     }
     for (unsigned i = 0; i < state->node_count; i++) {
@@ -141,19 +110,9 @@ int kw_cli_local_nodes_wait(const struct kw_cli_local_state *state, uint64_t dea
     return 0;
 }
 
-static int entry_remove(const char *path, const struct stat *info, int type, struct FTW *walk) {
-    (void)info;
-    (void)type;
-    (void)walk;
-    return remove(path);
-}
-
 int kw_cli_local_nodes_remove(const struct kw_cli_local_state *state) {
     for (unsigned i = 0; i < state->node_count; i++) {
-        if (nftw(kw_cli_local_node_path(state, i, ""), entry_remove, 16, FTW_DEPTH | FTW_PHYS) != 0 &&
-            errno != ENOENT) {
-            return KW_EIO;
-        }
+        if (kw_cli_local_tree_remove(kw_cli_local_node_path(state, i, "")) != 0) return KW_EIO;
     }
     return 0;
 }
@@ -162,37 +121,4 @@ unsigned kw_cli_local_nodes_alive(const struct kw_cli_local_state *state) {
     unsigned alive = 0;
     for (unsigned i = 0; i < state->node_count; i++) alive += kw_process_alive(&state->nodes[i].process);
     return alive;
-}
-
-/* A stopped (frozen) process acts on SIGTERM only once it is continued. */
-static unsigned signal_all(const struct kw_process *processes, unsigned count, int sig) {
-    unsigned sent = 0;
-    for (unsigned i = 0; i < count; i++) {
-        if (!kw_process_signal(&processes[i], sig)) continue;
-        (void)kw_process_signal(&processes[i], SIGCONT);
-        sent++;
-    }
-    return sent;
-}
-
-int kw_cli_local_stop_all(struct kw_cli_local_state *state, unsigned *stopped, unsigned *killed) {
-    struct kw_process processes[KW_CLI_LOCAL_NODES_MAX];
-    for (unsigned i = 0; i < state->node_count; i++) processes[i] = state->nodes[i].process;
-
-    /* The proxy first, so that it does not see its nodes die one by one. */
-    *killed = 0;
-    *stopped = signal_all(&state->proxy, 1, SIGTERM);
-    int rc = kw_process_wait_gone(&state->proxy, 1, STOP_TERM_MS);
-    if (rc != 0) {
-        *killed += signal_all(&state->proxy, 1, SIGKILL);
-        rc = kw_process_wait_gone(&state->proxy, 1, STOP_KILL_MS);
-        if (rc != 0) return rc;
-    }
-    *stopped += signal_all(processes, state->node_count, SIGTERM);
-    rc = kw_process_wait_gone(processes, state->node_count, STOP_TERM_MS);
-    if (rc != 0) {
-        *killed += signal_all(processes, state->node_count, SIGKILL);
-        rc = kw_process_wait_gone(processes, state->node_count, STOP_KILL_MS);
-    }
-    return rc;
 }

@@ -1,18 +1,17 @@
 /*
  * The proxy of a local cluster: the keyway-proxy beside this very program.
  *
- * Happy path: record the child, let it exec, then send it a read and a write
- * for one key on each primary until all are answered. The write is DEL of a
- * key that nobody has, so nothing is left behind.
+ * Happy path: write its configuration (0600: it may hold the secret of the
+ * metadata nodes, which must not stand on a command line), record the child, let it exec, then send it a read and a
+ * write for one key on each primary until all are answered. The write is DEL of a key that nobody has, so nothing is
+ * left behind.
  *
  * What can fail: there is no keyway-proxy beside keyway-cli, its port is
  * taken, it ends or does not serve before the deadline; the end of its log is
  * shown then.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -20,76 +19,62 @@
 #include "cli/link.h"
 #include "cli/local.h"
 #include "cli/local_view.h"
+#include "cli/meta_target.h"
 #include "cli/port.h"
 #include "cli/report.h"
 
 #define PROXY_NAME "keyway-proxy"
 #define LOG_NAME   "proxy.log"
+#define CONF_NAME  "proxy.conf"
 
 enum { PROXY_TIMEOUT_MS = 3000, NODE_TIMEOUT_MS = 1000, POLL_MS = 50, PROBES_MAX = 100000 };
 
-/* The proxy's path, beside ours. Returns 0 or KW_EUNKNOWN. */
-static int proxy_find(char path[PATH_MAX]) {
-    char self[PATH_MAX - sizeof(PROXY_NAME)];
-    ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    if (len <= 0) return KW_EUNKNOWN;
-    self[len] = '\0';
-    char *slash = strrchr(self, '/');
-    if (slash == NULL) return KW_EUNKNOWN;
-    *slash = '\0';
-    (void)snprintf(path, PATH_MAX, "%s/" PROXY_NAME, self);
-    if (access(path, X_OK) == 0) return 0;
-    kw_report_error("there is no " PROXY_NAME " beside keyway-cli (%s): build it first", path);
-    return KW_EUNKNOWN;
+static void addresses_print(struct kw_str *out, const char *directive, const struct kw_cli_local_state *state,
+                            bool metas) {
+    unsigned count = metas ? state->meta_count : state->node_count;
+    kw_str_append_text(out, directive);
+    for (unsigned i = 0; i < count; i++) {
+        kw_str_printf(out, "%c127.0.0.1:%u", i > 0 ? ',' : ' ',
+                      (unsigned)(metas ? state->metas[i].port : state->nodes[i].port));
+    }
+    kw_str_append_text(out, "\n");
 }
 
-static void nodes_print(const struct kw_cli_local_state *state, struct kw_str *out) {
-    for (unsigned i = 0; i < state->node_count; i++) {
-        kw_str_printf(out, "%s127.0.0.1:%u", i > 0 ? "," : "", (unsigned)state->nodes[i].port);
+/* With metadata nodes the shards stay in the configuration: what to fall back to when none of those answers. */
+static int conf_write(const struct kw_cli_local_state *state) {
+    struct kw_str text = {0};
+    kw_str_printf(&text, "# Written by keyway-cli at each start.\nport %u\nbind 127.0.0.1\n",
+                  (unsigned)state->proxy_port);
+    addresses_print(&text, "cluster-nodes", state, false);
+    kw_str_append_text(&text, "logfile " LOG_NAME "\npidfile proxy.pid\n");
+    int rc = 0;
+    if (state->meta_count > 0) {
+        char secret[KW_CLI_SECRET_MAX];
+        rc = kw_cli_secret_read(kw_cli_local_path(state, KW_CLI_LOCAL_SECRET), secret);
+        addresses_print(&text, "meta-nodes", state, true);
+        kw_str_printf(&text, "meta-secret %s\n", rc == 0 ? secret : "");
+        explicit_bzero(secret, sizeof(secret));
     }
-}
-
-static int proxy_spawn(struct kw_cli_local_state *state, char *path, char *nodes) {
-    char port[8];
-    char log[PATH_MAX + 256];
-    char pidfile[PATH_MAX + 256];
-    (void)snprintf(port, sizeof(port), "%u", (unsigned)state->proxy_port);
-    (void)snprintf(log, sizeof(log), "%s", kw_cli_local_path(state, LOG_NAME));
-    (void)snprintf(pidfile, sizeof(pidfile), "%s", kw_cli_local_path(state, "proxy.pid"));
-    char *argv[] = {path,  "--port",    port, "--bind",    "127.0.0.1", "--cluster-nodes",
-                    nodes, "--logfile", log,  "--pidfile", pidfile,     NULL};
-
-    struct kw_process_pending pending;
-    if (kw_process_prepare(&pending, argv, state->dir, log) != 0) {
-        kw_report_error("cannot start a process: %s", strerror(errno));
-        return KW_EIO;
-    }
-    state->proxy = pending.process;
-    if (kw_cli_local_record(state) != 0) {
-        kw_process_abandon(&pending);
-        return KW_EIO;
-    }
-    if (kw_process_release(&pending) != 0) {
-        kw_report_error("cannot run %s: %s", path, strerror(errno));
-        return KW_EIO;
-    }
-    return 0;
+    if (rc == 0) rc = kw_cli_local_private_write(kw_cli_local_path(state, CONF_NAME), text.data, text.len);
+    kw_str_deinit(&text);
+    return rc;
 }
 
 int kw_cli_local_proxy_start(struct kw_cli_local_state *state) {
     char path[PATH_MAX];
-    int rc = proxy_find(path);
+    char log[PATH_MAX + 256];
+    char conf[] = CONF_NAME;
+    char *argv[] = {path, conf, NULL};
+    int rc = kw_cli_local_program(PROXY_NAME, path);
     if (rc != 0) return rc;
     if (!kw_port_free(state->proxy_port)) {
         kw_report_error("port %u is in use by another process; choose another with --port",
                         (unsigned)state->proxy_port);
         return KW_ELIMIT;
     }
-    struct kw_str nodes = {0};
-    nodes_print(state, &nodes);
-    rc = proxy_spawn(state, path, nodes.data);
-    kw_str_deinit(&nodes);
-    return rc;
+    rc = conf_write(state);
+    (void)snprintf(log, sizeof(log), "%s", kw_cli_local_path(state, LOG_NAME));
+    return rc == 0 ? kw_cli_local_run(state, &state->proxy, argv, state->dir, log) : rc;
 }
 
 /* Which node has which slot, and which nodes were reached through the proxy. */

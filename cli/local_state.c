@@ -8,6 +8,8 @@
  *     layout 3 1                        shards, replicas of each
  *     formed 1
  *     proxy 7379 1234 55667788          port, pid, start time
+ *     metadata 3 1                      metadata nodes; whether they had a leader once; not in older files
+ *     meta 7380 1240 55667801           port, pid, start time; in order of their ids
  *     node 18000 1235 55667790          port, pid, start time; in order
  *
  * A file that does not read back exactly is refused, never guessed at: the
@@ -47,6 +49,12 @@ const char *kw_cli_local_node_path(const struct kw_cli_local_state *state, unsig
     return path;
 }
 
+const char *kw_cli_local_meta_path(const struct kw_cli_local_state *state, unsigned index, const char *name) {
+    static char path[PATH_MAX + 256];
+    (void)snprintf(path, sizeof(path), "%s/meta-%u%s%s", state->dir, index + 1, name[0] != '\0' ? "/" : "", name);
+    return path;
+}
+
 /* The kernel's id of this boot; empty where there is none to read. */
 static void boot_id_read(char id[BOOT_ID_LEN + 1]) {
     id[0] = '\0';
@@ -70,8 +78,18 @@ static bool process_parse(const char *text, uint16_t *port, struct kw_process *p
     return true;
 }
 
-/* Takes in one line after the first. False when it makes no sense. */
-static bool line_parse(struct kw_cli_local_state *state, char *line, char boot[BOOT_ID_LEN + 1]) {
+/* "COUNT FORMED" */
+static bool metadata_parse(const char *text, struct kw_cli_local_state *state) {
+    unsigned formed;
+    char rest;
+    if (sscanf(text, "%u %u%c", &state->meta_count, &formed, &rest) != 2) return false;
+    state->meta_known = true;
+    state->meta_formed = formed == 1;
+    return state->meta_count <= KW_CLI_LOCAL_META_MAX;
+}
+
+/* Takes in one line after the first. False when it makes no sense. `metas` counts the lines of metadata nodes. */
+static bool line_parse(struct kw_cli_local_state *state, char *line, char boot[BOOT_ID_LEN + 1], unsigned *metas) {
     char *value = strchr(line, ' ');
     if (value == NULL) return false;
     *value++ = '\0';
@@ -91,6 +109,12 @@ static bool line_parse(struct kw_cli_local_state *state, char *line, char boot[B
         return true;
     }
     if (strcmp(line, "proxy") == 0) return process_parse(value, &state->proxy_port, &state->proxy);
+    if (strcmp(line, "metadata") == 0) return metadata_parse(value, state);
+    if (strcmp(line, "meta") == 0) {
+        if (*metas == state->meta_count) return false;
+        struct kw_cli_local_meta *meta = &state->metas[(*metas)++];
+        return process_parse(value, &meta->port, &meta->process);
+    }
     if (strcmp(line, "node") == 0) {
         if (state->node_count == KW_CLI_LOCAL_NODES_MAX) return false;
         struct kw_cli_local_node *node = &state->nodes[state->node_count++];
@@ -105,8 +129,9 @@ static bool state_plausible(const struct kw_cli_local_state *state) {
            state->node_count == state->shards * (1 + state->replicas);
 }
 
-static void processes_forget(struct kw_cli_local_state *state) {
+void kw_cli_local_state_forget(struct kw_cli_local_state *state) {
     state->proxy.pid = 0;
+    for (unsigned i = 0; i < state->meta_count; i++) state->metas[i].process.pid = 0;
     for (unsigned i = 0; i < state->node_count; i++) state->nodes[i].process.pid = 0;
 }
 
@@ -121,21 +146,22 @@ int kw_cli_local_state_load(struct kw_cli_local_state *state) {
     char line[PATH_MAX + 64];
     char boot[BOOT_ID_LEN + 1] = "";
     bool good = true;
+    unsigned metas = 0;
     for (unsigned number = 0; good && fgets(line, sizeof(line), file) != NULL; number++) {
         size_t len = strlen(line);
         good = len > 0 && line[len - 1] == '\n';
         if (!good) break;
         line[len - 1] = '\0';
-        good = number == 0 ? strcmp(line, STATE_MAGIC) == 0 : line_parse(state, line, boot);
+        good = number == 0 ? strcmp(line, STATE_MAGIC) == 0 : line_parse(state, line, boot, &metas);
     }
     bool failed = ferror(file) != 0;
     (void)fclose(file);
     if (failed) return KW_EIO;
-    if (!good || !state_plausible(state)) return KW_EPROTOCOL;
+    if (!good || !state_plausible(state) || metas != state->meta_count) return KW_EPROTOCOL;
 
     char now[BOOT_ID_LEN + 1];
     boot_id_read(now);
-    if (strcmp(now, boot) != 0) processes_forget(state);
+    if (strcmp(now, boot) != 0) kw_cli_local_state_forget(state);
     return 0;
 }
 
@@ -146,6 +172,12 @@ static void state_print(const struct kw_cli_local_state *state, struct kw_str *o
                   state->shards, state->replicas, state->formed);
     kw_str_printf(out, "proxy %u %d %" PRIu64 "\n", (unsigned)state->proxy_port, (int)state->proxy.pid,
                   state->proxy.start);
+    if (state->meta_known) kw_str_printf(out, "metadata %u %d\n", state->meta_count, state->meta_formed);
+    for (unsigned i = 0; i < state->meta_count; i++) {
+        const struct kw_cli_local_meta *meta = &state->metas[i];
+        kw_str_printf(out, "meta %u %d %" PRIu64 "\n", (unsigned)meta->port, (int)meta->process.pid,
+                      meta->process.start);
+    }
     for (unsigned i = 0; i < state->node_count; i++) {
         const struct kw_cli_local_node *node = &state->nodes[i];
         kw_str_printf(out, "node %u %d %" PRIu64 "\n", (unsigned)node->port, (int)node->process.pid,

@@ -11,43 +11,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/info.h"
 #include "cli/link.h"
 
 enum { ASK_TIMEOUT_MS = 1000 };
 
-/* The value after "name:" at the start of a line, as far as the line end; NULL when there is none. */
-static const char *info_find(const char *info, const char *name) {
-    size_t len = strlen(name);
-    for (const char *line = info; line != NULL; line = strchr(line, '\n')) {
-        if (*line == '\n') line++;
-        if (strncmp(line, name, len) == 0 && line[len] == ':') return line + len + 1;
-    }
-    return NULL;
-}
-
-static bool info_is(const char *info, const char *name, const char *value) {
-    const char *at = info_find(info, name);
-    size_t len = strlen(value);
-    return at != NULL && strncmp(at, value, len) == 0 && (at[len] == '\r' || at[len] == '\n' || at[len] == '\0');
-}
-
-static long long info_number(const char *info, const char *name) {
-    const char *at = info_find(info, name);
-    return at == NULL ? 0 : strtoll(at, NULL, 10);
-}
-
 static void cluster_info_take(struct kw_cli_local_view *view, char *info) {
-    view->state_ok = info_is(info, "cluster_state", "ok");
-    view->slots_ok = (unsigned)info_number(info, "cluster_slots_ok");
-    view->known_nodes = (unsigned)info_number(info, "cluster_known_nodes");
+    view->state_ok = kw_cli_info_is(info, "cluster_state", "ok");
+    view->slots_ok = (unsigned)kw_cli_info_number(info, "cluster_slots_ok");
+    view->known_nodes = (unsigned)kw_cli_info_number(info, "cluster_known_nodes");
 }
 
 static void replication_take(struct kw_cli_local_view *view, char *info) {
-    view->primary = info_is(info, "role", "master");
-    view->link_up = view->primary || info_is(info, "master_link_status", "up");
-    view->primary_port = (uint16_t)info_number(info, "master_port");
-    view->links = (unsigned)info_number(info, "connected_slaves");
-    view->offset = info_number(info, view->primary ? "master_repl_offset" : "slave_repl_offset");
+    view->primary = kw_cli_info_is(info, "role", "master");
+    view->link_up = view->primary || kw_cli_info_is(info, "master_link_status", "up");
+    view->primary_port = (uint16_t)kw_cli_info_number(info, "master_port");
+    view->links = (unsigned)kw_cli_info_number(info, "connected_slaves");
+    view->offset = kw_cli_info_number(info, view->primary ? "master_repl_offset" : "slave_repl_offset");
 }
 
 static void slot_count_add(void *arg, unsigned first, unsigned last) {

@@ -27,6 +27,21 @@ struct kw_cli_local_view {
     struct kw_str slots; /* own ranges as text, "0-5460 7000"; owned by the view */
 };
 
+enum { KW_CLI_LOCAL_WHY_SIZE = 160 };
+
+/* What one metadata node says of itself. */
+struct kw_cli_local_meta_view {
+    bool answers;     /* the rest means nothing otherwise, but for `error` */
+    bool attached;    /* it knows a cluster */
+    char role[16];    /* leader, follower, candidate */
+    long long leader; /* id; 0: it knows none */
+    long long term;
+    long long applied_index;
+    char error[KW_CLI_LOCAL_WHY_SIZE]; /* why it does not answer */
+};
+
+void kw_cli_local_meta_view_read(struct kw_cli_local_meta_view *view, uint16_t port, const char *secret);
+
 /* Asks the node on `port`. The view is overwritten: deinit it first if it was read before. */
 void kw_cli_local_view_read(struct kw_cli_local_view *view, uint16_t port);
 void kw_cli_local_view_deinit(struct kw_cli_local_view *view);

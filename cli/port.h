@@ -8,6 +8,9 @@
 /* The cluster bus of a node listens this far above its client port, as by Redis's own convention. */
 #define KW_PORT_BUS_OFFSET 10000
 
+/* A metadata node listens for the others this far above its client port. */
+#define KW_PORT_RAFT_OFFSET 10000
+
 /* True when 127.0.0.1:port can be bound now. */
 bool kw_port_free(uint16_t port);
 

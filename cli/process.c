@@ -28,8 +28,16 @@
 #include "base/clock.h"
 #include "base/error.h"
 
-/* State letter and start time of a pid; false when there is no such process. */
-static bool stat_read(pid_t pid, char *state, uint64_t *start) {
+enum { DYING_MS = 5000 };
+
+struct stat_fields {
+    char state;
+    unsigned threads;
+    uint64_t start;
+};
+
+/* What the kernel says of a pid; false when there is no such process. */
+static bool stat_read(pid_t pid, struct stat_fields *fields) {
     char path[64];
     char text[1024];
     (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
@@ -44,23 +52,28 @@ static bool stat_read(pid_t pid, char *state, uint64_t *start) {
     const char *at = strrchr(text, ')');
     if (at == NULL || at[1] != ' ') return false;
     at += 2;
-    *state = *at;
-    for (int field = 3; field < 22; field++) {
+    fields->state = *at;
+    for (int field = 3; field < 20; field++) {
         at = strchr(at, ' ');
         if (at == NULL) return false;
         at++;
     }
-    return sscanf(at, "%" SCNu64, start) == 1;
+    return sscanf(at, "%u %*d %" SCNu64, &fields->threads, &fields->start) == 2;
 }
 
 bool kw_process_alive(const struct kw_process *process) {
     if (process->pid <= 0) return false;
-    int status;
-    (void)waitpid(process->pid, &status, WNOHANG); /* fails harmlessly where it is no child of ours */
-    char state;
-    uint64_t start;
-    if (!stat_read(process->pid, &state, &start)) return false;
-    return start == process->start && state != 'Z' && state != 'X';
+    uint64_t deadline_ms = kw_clock_ms() + DYING_MS;
+    for (;;) {
+        int status;
+        struct stat_fields fields;
+        (void)waitpid(process->pid, &status, WNOHANG); /* fails harmlessly where it is no child of ours */
+        if (!stat_read(process->pid, &fields) || fields.start != process->start) return false;
+        if (fields.state != 'Z' && fields.state != 'X') return true;
+        /* Its first thread has ended; as long as others have not, its ports and files are still taken. */
+        if (fields.threads <= 1 || kw_clock_ms() >= deadline_ms) return false;
+        kw_process_pause_ms(5);
+    }
 }
 
 bool kw_process_signal(const struct kw_process *process, int sig) {
@@ -143,12 +156,13 @@ int kw_process_prepare(struct kw_process_pending *pending, char *const argv[], c
     pending->process.pid = pid;
     pending->go_fd = go[1];
     pending->error_fd = report[0];
-    char state;
-    if (!stat_read(pid, &state, &pending->process.start)) {
+    struct stat_fields fields;
+    if (!stat_read(pid, &fields)) {
         kw_process_abandon(pending);
         errno = ESRCH;
         return KW_EIO;
     }
+    pending->process.start = fields.start;
     return 0;
 
 err_after_report:

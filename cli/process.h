@@ -38,7 +38,10 @@ int kw_process_release(struct kw_process_pending *pending);
 /* The child leaves without running anything. Closes `pending`. */
 void kw_process_abandon(struct kw_process_pending *pending);
 
-/* True while exactly this process runs; a zombie does not. Reaps it where it is a child of ours. */
+/*
+ * True while exactly this process runs; a zombie does not. Reaps it where it is a child of ours. One that is just
+ * ending is waited for (5 s at most).
+ */
 bool kw_process_alive(const struct kw_process *process);
 
 /* Sends `sig` to exactly this process. False when it is gone already. */

@@ -7,9 +7,10 @@
 /* What the process returns. */
 enum kw_exit {
     KW_EXIT_OK = 0,
-    KW_EXIT_FAILED = 1,     /* the work failed; for `status`: degraded */
-    KW_EXIT_USAGE = 2,      /* the command line makes no sense */
-    KW_EXIT_NOT_RUNNING = 3 /* only `status` */
+    KW_EXIT_FAILED = 1,      /* the work failed; for `local status`: degraded */
+    KW_EXIT_USAGE = 2,       /* the command line makes no sense */
+    KW_EXIT_NOT_RUNNING = 3, /* only `local status` */
+    KW_EXIT_DEGRADED = 3     /* only `status` */
 };
 
 /* "keyway-cli: text" and a line end. */

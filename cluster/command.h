@@ -127,6 +127,7 @@ enum kw_response_policy {
 enum kw_command_origin {
     KW_COMMAND_REDIS,   /* Redis 7.0, and Valkey 8 too */
     KW_COMMAND_VALKEY,  /* Valkey 8 only */
+    KW_COMMAND_OWN,     /* Keyway; COMMAND tells of it by name only */
     KW_COMMAND_LEARNED, /* a node, or whoever called kw_command_learn() */
 };
 

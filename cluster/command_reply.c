@@ -55,7 +55,7 @@ static bool shown(const struct kw_command *cmd) {
 const struct kw_command *kw_command_next_shown(const struct kw_command *parent, unsigned *at) {
     const struct kw_command *cmd;
     while ((cmd = kw_command_by_id((*at)++))) {
-        if (cmd->parent == parent && shown(cmd)) return cmd;
+        if (cmd->parent == parent && cmd->origin != KW_COMMAND_OWN && shown(cmd)) return cmd;
     }
     return NULL;
 }

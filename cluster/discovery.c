@@ -4,7 +4,8 @@
  * peers; when all have spoken (or a short while has passed) the map is
  * published. From then on a timer asks everybody once a period, and a merge
  * follows whenever a view or a link changed: 2 ms after the last awaited
- * answer, or 20 ms after the first news while some node keeps us waiting.
+ * answer, or 20 ms after the first news while some node keeps us waiting. A
+ * hint (discovery_hint.c) is merged at once, before any node has spoken too.
  *
  * What can fail: every node, in any way; discovery_peer.c turns all of it
  * into "this peer has no view". Discovery owns the peers, the seeds and one
@@ -79,6 +80,15 @@ static void ensure_seeds(struct kw_discovery *d) {
     }
 }
 
+/* The same for the nodes of a hint, which need not be those of the map. */
+static void ensure_hinted(struct kw_discovery *d) {
+    const char *host;
+    unsigned port;
+    for (unsigned i = 0; kw_disc_hint_node(d->hint, i, &host, &port); i++) {
+        if (host && !find_peer(d, host, port)) add_peer(d, host, port, false);
+    }
+}
+
 /* A seed's name for a node that has a link by its own address too. */
 static bool is_double(const struct kw_discovery *d, const struct kw_disc_peer *peer) {
     if (!peer->view) return false;
@@ -146,6 +156,7 @@ static void on_round(uv_timer_t *timer) {
     d->soon = false;
     d->waiting = 0;
     if (count_views(d) == 0) ensure_seeds(d);
+    if (d->hint && (!d->current || kw_disc_hint_is_foreign(d->hint, d->current))) ensure_hinted(d);
     if (d->current) sync_peers(d, false);
     for (unsigned i = 0; i < d->peer_count; i++) {
         if (has_turn(d, i)) kw_disc_peer_ask(d->peers[i]);
@@ -203,12 +214,24 @@ static struct kw_topology *standalone_map(const struct kw_discovery *d) {
 /* A new topology from what is known now, or NULL when nothing is. The caller holds the reference. */
 static struct kw_topology *make_map(struct kw_discovery *d) {
     unsigned count = 0;
-    const struct kw_topo_view **views = kw_calloc(d->peer_count, sizeof(struct kw_topo_view *));
+    const struct kw_topology *current = d->current;
+    /* Room for the views of the hint before those of the nodes. */
+    const struct kw_topo_view **all = kw_calloc(d->peer_count + KW_DISC_HINT_VIEWS, sizeof(struct kw_topo_view *));
+    const struct kw_topo_view **views = all + KW_DISC_HINT_VIEWS;
     for (unsigned i = 0; i < d->peer_count; i++) {
         if (d->peers[i]->view) views[count++] = d->peers[i]->view;
     }
-    struct kw_topology *topo = kw_topology_merge(views, count, d->current);
-    kw_free((void *)views);
+    if (d->hint) {
+        /* Another cluster has been attached, and answers: the map in use is that of the old one. */
+        bool replaced =
+            current && kw_disc_hint_is_foreign(d->hint, current) && kw_disc_hint_is_confirmed(d->hint, views, count);
+        if (replaced) current = NULL;
+        kw_disc_hint_views(d->hint, views, count, all);
+        count += KW_DISC_HINT_VIEWS;
+        views = all;
+    }
+    struct kw_topology *topo = kw_topology_merge(views, count, current);
+    kw_free((void *)all);
 
     if (topo && topo->owned_slots == 0 && d->current && d->current->owned_slots > 0) {
         /* Only nodes that forgot everything answer: they are no reason to forget it too. */
@@ -256,7 +279,7 @@ static void on_merge(uv_timer_t *timer) {
 
     d->news = false;
     if (!topo) return;
-    if (!d->current && !first_map_ready(d, topo)) {
+    if (!d->current && !d->hint && !first_map_ready(d, topo)) {
         kw_topology_unref(topo);
         return;
     }
@@ -289,6 +312,7 @@ static void discovery_release(struct kw_discovery *d) {
     void (*closed)(void *ctx) = d->closed;
     void *ctx = d->closed_ctx;
     kw_topology_unref(d->current);
+    kw_disc_hint_free(d->hint);
     kw_free((void *)d->auth.user);
     kw_free((void *)d->auth.password);
     kw_free(d->seeds);
@@ -310,8 +334,8 @@ int kw_discovery_seeds_check(const char *seeds, char *why, size_t why_len) {
 
 int kw_discovery_new(struct kw_discovery **out, uv_loop_t *loop, const struct kw_discovery_options *opts) {
     char why[160];
-    struct kw_seed *seeds;
-    int count = kw_seeds_parse(&seeds, opts->seeds, why, sizeof(why));
+    struct kw_seed *seeds = NULL;
+    int count = opts->seeds ? kw_seeds_parse(&seeds, opts->seeds, why, sizeof(why)) : 0;
     if (count < 0) {
         kw_log(KW_LOG_WARNING, "seed nodes: %s", why);
         return count;
@@ -345,6 +369,16 @@ void kw_discovery_refresh_soon(struct kw_discovery *d) {
     if (!d->started || d->closing || d->soon) return;
     d->soon = true;
     schedule_round(d);
+}
+
+void kw_discovery_hint(struct kw_discovery *d, struct kw_topo_view *view) {
+    KW_ASSERT(!d->closing);
+    kw_disc_hint_free(d->hint);
+    d->hint = view ? kw_disc_hint_new(view) : NULL;
+    d->news = true;
+    uv_update_time(d->loop);
+    uv_timer_start(&d->merge_timer, on_merge, 0, 0);
+    kw_discovery_refresh_soon(d);
 }
 
 void kw_discovery_set_auth(struct kw_discovery *d, const char *user, const char *password) {

@@ -25,7 +25,7 @@ struct kw_discovery;
 struct redisReply;
 
 struct kw_discovery_options {
-    const char *seeds;           /* see cluster/seeds.h */
+    const char *seeds;           /* see cluster/seeds.h; NULL: none, the nodes come by kw_discovery_hint() */
     const char *user;            /* NULL or "": the default user */
     const char *password;        /* NULL or "": no AUTH */
     unsigned refresh_ms;         /* between rounds while all is well; 0: 1000 */
@@ -52,6 +52,16 @@ void kw_discovery_start(struct kw_discovery *d);
  * Calls in between coalesce. For MOVED, lost links and the like.
  */
 void kw_discovery_refresh_soon(struct kw_discovery *d);
+
+/*
+ * What somebody else who watches the cluster says of it (the metadata
+ * service), as a view; whose "myself" line it has does not matter. Owned from
+ * here on; NULL takes it back. It is merged at once, and from then on with the
+ * nodes' views, as one more voice: a node that has not answered yet is served
+ * by it, a later configuration epoch at any node beats it, and no node counts
+ * as reachable by it. A round begins at once.
+ */
+void kw_discovery_hint(struct kw_discovery *d, struct kw_topo_view *view);
 
 /* New credentials for the connections that are made from now on; copied. */
 void kw_discovery_set_auth(struct kw_discovery *d, const char *user, const char *password);

@@ -1,4 +1,4 @@
-/* What discovery.c (rounds, map) and discovery_peer.c (one node) share; not for others. */
+/* What discovery.c (rounds, map), discovery_peer.c (one node) and discovery_hint.c share; not for others. */
 #ifndef KW_CLUSTER_DISCOVERY_INTERNAL_H
 #define KW_CLUSTER_DISCOVERY_INTERNAL_H
 
@@ -25,6 +25,8 @@ struct kw_disc_peer {
     char server_version[32];
 };
 
+struct kw_disc_hint;
+
 struct kw_discovery {
     uv_loop_t *loop;
     struct kw_discovery_options opts; /* strings in it are not used */
@@ -36,6 +38,7 @@ struct kw_discovery {
     uv_timer_t round_timer;      /* the next round */
     uv_timer_t merge_timer;      /* the next merge, while something is new */
     struct kw_topology *current; /* ref */
+    struct kw_disc_hint *hint;   /* own; NULL: none */
     uint64_t version;
     uint64_t round;
     uint64_t round_began_ms;
@@ -62,5 +65,24 @@ void kw_disc_peer_done(struct kw_disc_peer *peer, bool changed);
 void kw_disc_peer_lost(struct kw_disc_peer *peer);
 /* From the peer: its memory is gone. */
 void kw_disc_peer_closed(struct kw_discovery *d);
+
+/* Takes `view` over. */
+struct kw_disc_hint *kw_disc_hint_new(struct kw_topo_view *view);
+void kw_disc_hint_free(struct kw_disc_hint *hint); /* NULL is allowed */
+
+enum { KW_DISC_HINT_VIEWS = 2 };
+/*
+ * The hint as views for a merge with those of the nodes: KW_DISC_HINT_VIEWS of them, to stand before the others.
+ * Borrowed until the next call.
+ */
+void kw_disc_hint_views(struct kw_disc_hint *hint, const struct kw_topo_view *const *views, size_t n,
+                        const struct kw_topo_view *out[KW_DISC_HINT_VIEWS]);
+
+/* True when it speaks of another cluster than `topo` (not NULL): they share no node. */
+bool kw_disc_hint_is_foreign(const struct kw_disc_hint *hint, const struct kw_topology *topo);
+/* True when one of the views is that of a node which the hint names, and which has company or slots. */
+bool kw_disc_hint_is_confirmed(const struct kw_disc_hint *hint, const struct kw_topo_view *const *views, size_t n);
+/* Address of the nth node; false when there are no more; NULL where it is not known. */
+bool kw_disc_hint_node(const struct kw_disc_hint *hint, unsigned nth, const char **host, unsigned *port);
 
 #endif

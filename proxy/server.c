@@ -19,10 +19,12 @@
 #include "base/alloc.h"
 #include "base/base.h"
 #include "base/clock.h"
+#include "base/config.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "cluster/discovery.h"
 #include "proxy/listener.h"
+#include "proxy/meta/follow.h"
 #include "proxy/pubsub/topics.h"
 #include "proxy/session/alert.h"
 #include "proxy/session/pause.h"
@@ -39,6 +41,7 @@ struct kw_server {
     struct kw_message *mailbox; /* own; newest first */
     struct kw_listener *listener;
     struct kw_discovery *discovery;
+    struct kw_follow *follow;     /* own; NULL: there is no metadata service */
     struct kw_config *cfg;        /* borrowed */
     struct kw_settings *settings; /* borrowed */
     _Atomic(struct kw_limits *) limits;
@@ -91,6 +94,10 @@ struct kw_topics *kw_server_topics(struct kw_server *server) {
 
 struct kw_alert *kw_server_alert(struct kw_server *server) {
     return &server->alert;
+}
+
+struct kw_follow *kw_server_follow(struct kw_server *server) {
+    return server->follow;
 }
 
 struct kw_config *kw_server_config(struct kw_server *server) {
@@ -227,11 +234,21 @@ static void on_discovery_closed(void *ctx) {
     ((struct kw_server *)ctx)->discovery = NULL;
 }
 
+static void on_follow_closed(void *ctx) {
+    struct kw_server *server = ctx;
+    server->follow = NULL;
+    kw_discovery_close(server->discovery, on_discovery_closed, server);
+}
+
 static void on_all_joined(uv_async_t *handle) {
     struct kw_server *server = handle->data;
     on_wakeup(handle);
     if (!atomic_load(&server->workers_done) || uv_is_closing((uv_handle_t *)handle)) return;
-    kw_discovery_close(server->discovery, on_discovery_closed, server);
+    if (server->follow) {
+        kw_follow_close(server->follow, on_follow_closed, server);
+    } else {
+        kw_discovery_close(server->discovery, on_discovery_closed, server);
+    }
     uv_close((uv_handle_t *)&server->wakeup, NULL);
     uv_close((uv_handle_t *)&server->on_term, NULL);
     uv_close((uv_handle_t *)&server->on_int, NULL);
@@ -297,10 +314,18 @@ static int start_workers(struct kw_server *server) {
     return 0;
 }
 
+/* Where discovery begins; NULL: nowhere. Beside a metadata service what was said counts, not the default. */
+static const char *seeds(const struct kw_server *server) {
+    const struct kw_settings *settings = server->settings;
+    bool said = kw_config_is_given(server->cfg, "cluster-nodes");
+    bool none = settings->meta_nodes[0] && (!said || !settings->cluster_nodes[0]);
+    return none ? NULL : settings->cluster_nodes;
+}
+
 static int start_discovery(struct kw_server *server) {
     const struct kw_settings *settings = server->settings;
     struct kw_discovery_options options = {
-        .seeds = settings->cluster_nodes,
+        .seeds = seeds(server),
         .user = settings->cluster_username,
         .password = settings->cluster_password,
         .refresh_ms = (unsigned)settings->topology_refresh_ms,
@@ -317,6 +342,22 @@ static int start_discovery(struct kw_server *server) {
     }
     kw_discovery_start(server->discovery);
     return 0;
+}
+
+static int start_follow(struct kw_server *server) {
+    const struct kw_settings *settings = server->settings;
+    if (!settings->meta_nodes[0]) return 0;
+    struct kw_follow_options options = {
+        .nodes = settings->meta_nodes,
+        .secret = settings->meta_secret,
+        .id = server->run_id,
+        .address = server->address,
+        .workers = server->worker_count,
+        .discovery = server->discovery,
+    };
+    int err = kw_follow_start(&server->follow, &server->loop, &options);
+    if (err) fprintf(stderr, "keyway-proxy: meta-nodes '%s': %s\n", settings->meta_nodes, kw_error_text(err));
+    return err;
 }
 
 static void start_signals(struct kw_server *server) {
@@ -348,7 +389,7 @@ int kw_server_run(struct kw_config *cfg, struct kw_settings *settings) {
     if (kw_listener_open(&server->listener, &server->loop, settings, &hooks) || write_pidfile(settings->pidfile))
         return 1;
     start_signals(server);
-    if (start_workers(server) || start_discovery(server)) return 1;
+    if (start_workers(server) || start_discovery(server) || start_follow(server)) return 1;
     /*
      * With the map known before the first request, nobody is told that there are no shards. Connections wait in the
      * backlog; when no node answers they are let in all the same.
@@ -356,8 +397,10 @@ int kw_server_run(struct kw_config *cfg, struct kw_settings *settings) {
     uv_timer_init(&server->loop, &server->open_late);
     server->open_late.data = server;
     uv_timer_start(&server->open_late, on_open_late, OPEN_LATE_MS, 0);
-    kw_log(KW_LOG_NOTICE, "keyway-proxy %s serves on %s with %u workers; cluster-nodes %s", KW_VERSION, server->address,
-           server->worker_count, settings->cluster_nodes);
+    const char *nodes = seeds(server);
+    kw_log(KW_LOG_NOTICE, "keyway-proxy %s serves on %s with %u workers%s%s%s%s", KW_VERSION, server->address,
+           server->worker_count, nodes ? "; cluster-nodes " : "", nodes ? nodes : "",
+           settings->meta_nodes[0] ? "; meta-nodes " : "", settings->meta_nodes);
     uv_run(&server->loop, UV_RUN_DEFAULT);
     uv_thread_join(&server->joiner);
     kw_log(KW_LOG_NOTICE, "bye");

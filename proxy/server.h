@@ -18,6 +18,7 @@ struct kw_message;
 struct kw_scripts;
 struct kw_alert;
 struct kw_topics;
+struct kw_follow;
 
 /*
  * Runs until SIGTERM or SIGINT and a drain; returns the process's exit code.
@@ -57,6 +58,9 @@ struct kw_topics *kw_server_topics(struct kw_server *server);
 
 /* What every command is checked for; see alert.h. Any thread. */
 struct kw_alert *kw_server_alert(struct kw_server *server);
+
+/* The metadata service as it is followed; NULL: none is configured. Any thread; what may be asked of it: follow.h. */
+struct kw_follow *kw_server_follow(struct kw_server *server);
 
 /* Main thread. */
 struct kw_config *kw_server_config(struct kw_server *server);

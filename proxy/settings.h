@@ -26,6 +26,8 @@ struct kw_settings {
     long long timeout_s;
     long long tcp_keepalive_s;
     long long tcp_backlog;
+    char *meta_nodes;
+    char *meta_secret;
     char *cluster_nodes;
     char *cluster_username;
     char *cluster_password;

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "proxy/local/info_fields.h"
 #include "proxy/local/local.h"
+#include "proxy/meta/follow.h"
 #include "proxy/pubsub/topics.h"
 #include "proxy/request/group.h"
 #include "proxy/server.h"
@@ -200,6 +201,11 @@ static void print_keyway(struct info *info, struct kw_str *out) {
     }
 }
 
+static void print_metadata(struct info *info, struct kw_str *out) {
+    kw_str_append_text(out, "# Metadata\r\n");
+    kw_follow_print(kw_server_follow(info->server), out);
+}
+
 static const struct {
     enum kw_info_section section;
     void (*print)(struct info *info, struct kw_str *out);
@@ -217,6 +223,7 @@ static const struct {
     {KW_INFO_CLUSTER, print_cluster},
     {KW_INFO_KEYSPACE, print_keyspace},
     {KW_INFO_KEYWAY, print_keyway},
+    {KW_INFO_METADATA, print_metadata},
 };
 
 static void finish(struct kw_worker *worker, void *context, int resp, struct kw_str *out) {

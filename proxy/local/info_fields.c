@@ -97,6 +97,7 @@ static const struct {
     {"cluster", KW_INFO_CLUSTER, true, false},
     {"keyspace", KW_INFO_KEYSPACE, true, true},
     {"keyway", KW_INFO_KEYWAY, true, true},
+    {"metadata", KW_INFO_METADATA, true, false},
 };
 
 static bool arg_is(const struct kw_arg *arg, const char *word) {

@@ -22,6 +22,7 @@ enum kw_info_section {
     KW_INFO_CLUSTER,
     KW_INFO_KEYSPACE,
     KW_INFO_KEYWAY,
+    KW_INFO_METADATA,
     KW_INFO_SECTIONS
 };
 

@@ -76,6 +76,7 @@ static const struct row {
     {"function|stats", kw_local_function_stats, AT_ONCE},
     {"hello", kw_local_hello, IDLE},
     {"info", kw_local_info, AT_ONCE},
+    {"keyway", kw_local_keyway, AT_ONCE},
     {"latency|doctor", kw_local_latency_doctor, AT_ONCE},
     {"latency|graph", kw_local_latency_graph, AT_ONCE},
     {"latency|histogram", kw_local_latency_histogram, AT_ONCE},

@@ -62,6 +62,7 @@ kw_local_handler kw_local_asking, kw_local_readonly, kw_local_readwrite, kw_loca
 kw_local_handler kw_local_command;                   /* command.c */
 kw_local_handler kw_local_config_get, kw_local_config_set, kw_local_config_rewrite, kw_local_config_resetstat,
     kw_local_config_help;                                                           /* config.c */
+kw_local_handler kw_local_keyway;                                                   /* keyway.c */
 kw_local_handler kw_local_randomkey, kw_local_scan;                                 /* keyspace.c */
 kw_local_handler kw_local_multi, kw_local_exec, kw_local_discard, kw_local_unwatch; /* transaction.c */
 kw_local_handler kw_local_acl_cat, kw_local_acl_dryrun, kw_local_acl_genpass, kw_local_acl_getuser, kw_local_acl_list,

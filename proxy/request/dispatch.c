@@ -267,7 +267,7 @@ static void expire_request(struct kw_worker *worker, struct kw_request *req) {
         struct kw_node *node =
             req->target ? req->target : (req->slot >= 0 ? kw_worker_owner(worker, (unsigned)req->slot) : NULL);
         if (!worker->topology) {
-            kw_request_reply_error(worker, req, "CLUSTERDOWN None of cluster-nodes has answered yet");
+            kw_request_reply_error(worker, req, "CLUSTERDOWN No node of the cluster has answered yet");
         } else if (!node) {
             kw_request_reply_error(worker, req, "CLUSTERDOWN Hash slot %d is not served by any node", (int)req->slot);
         } else {

@@ -167,7 +167,7 @@ void kw_broadcast(struct kw_session *session, const struct kw_command *cmd, cons
     group->free_context = options->free_context;
     if (count == 0) {
         struct kw_request *part = part_new(session, parent, 0, -1);
-        kw_request_reply_error(worker, part, "CLUSTERDOWN No shard is known: none of cluster-nodes has answered yet");
+        kw_request_reply_error(worker, part, "CLUSTERDOWN No shard is known: no node of the cluster has answered yet");
         kw_request_complete(worker, part);
         return;
     }

@@ -216,10 +216,11 @@ class Settings(harness.ProxyTest):
         self.assertEqual(c("CONFIG", "RESETSTAT"), b"OK")
         self.assertNotIn("cmdstat_set", harness.parse_info(c.ok("INFO", "commandstats")))
 
-    def test_reference_page_is_current(self):
-        made = harness.subprocess.run([harness.bin_path("keyway-proxy"), "--reference"], capture_output=True, text=True, check=True)
-        with open(os.path.join(harness.REPO, "docs", "configuration.md")) as page:
-            self.assertTrue(page.read().endswith(made.stdout), "docs/configuration.md is not what --reference prints")
+    def test_reference_pages_are_current(self):
+        for program, name in (("keyway-proxy", "configuration.md"), ("keyway-meta", "metadata.md")):
+            made = harness.subprocess.run([harness.bin_path(program), "--reference"], capture_output=True, text=True, check=True)
+            with open(os.path.join(harness.REPO, "docs", name)) as page:
+                self.assertTrue(page.read().endswith(made.stdout), "docs/%s is not what %s --reference prints" % (name, program))
 
 
 class NodeSettings(harness.JudgedTest):

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -63,7 +64,7 @@ class Folder:
                 text = f.read()
         except OSError:
             return []
-        return [(int(p), int(s)) for p, s in re.findall(r"^(?:node|proxy) \d+ (\d+) (\d+)$", text, re.M)]
+        return [(int(p), int(s)) for p, s in re.findall(r"^(?:node|meta|proxy) \d+ (\d+) (\d+)$", text, re.M)]
 
     def running(self):
         return [pid for pid, start in self.recorded() if pid and start_time(pid) == start]
@@ -75,6 +76,27 @@ class Folder:
 
     def client(self):
         return Client(self.port)
+
+    def path(self, *names):
+        return os.path.join(self.dir, *names)
+
+    def secret(self):
+        with open(self.path("meta.secret")) as f:
+            return f.read().strip()
+
+    def meta(self, port):
+        """A connection to the metadata node on that port, logged in."""
+        return Client(port, password=self.secret())
+
+    def meta_leader(self):
+        """The entry of the leading metadata node in `status`."""
+        return next(m for m in self.status()["meta"] if m.get("role") == "leader")
+
+    def edit_state(self, pattern, replacement):
+        with open(self.path("local.state")) as f:
+            text = f.read()
+        with open(self.path("local.state"), "w") as f:
+            f.write(re.sub(pattern, replacement, text, flags=re.M))
 
 
 class LocalTest(unittest.TestCase):
@@ -94,9 +116,9 @@ class LocalTest(unittest.TestCase):
             self.assertIn(text, result.stdout)
 
     def small(self):
-        """A folder that runs two shards without replicas: enough for what does not depend on the layout."""
+        """A folder that runs two shards and one metadata node: enough for what does not depend on the layout."""
         folder = self.folder()
-        self.good(folder.up("--shards", 2, "--replicas", 0))
+        self.good(folder.up("--shards", 2, "--replicas", 0, "--meta", 1))
         return folder
 
 
@@ -116,8 +138,8 @@ class Lifecycle(LocalTest):
                 c.ok("SET", "key:%d" % i, "value:%d" % i)
 
         pids = folder.running()
-        self.assertEqual(len(pids), 7)
-        self.good(folder.run("down"), "7 processes")
+        self.assertEqual(len(pids), 10)
+        self.good(folder.run("down"), "10 processes")
         self.assertEqual([pid for pid in pids if start_time(pid)], [])
         self.assertEqual(folder.run("status").returncode, NOT_RUNNING)
 
@@ -172,6 +194,7 @@ class Repair(LocalTest):
             before["proxy"]["pid"],
             next(n["pid"] for n in before["nodes"] if n["role"] == "primary"),
             next(n["pid"] for n in before["nodes"] if n["role"] == "replica"),
+            next(m["pid"] for m in before["meta"] if m["role"] == "leader"),
         ]
         for victim in victims:
             self.assertIn(victim, folder.running())
@@ -181,7 +204,7 @@ class Repair(LocalTest):
             kept = folder.running()
             self.good(folder.up())
             after = folder.running()
-            self.assertEqual(len(after), 7)
+            self.assertEqual(len(after), 10)
             self.assertEqual(set(kept) - set(after), set(), "something that ran was started anew")
             self.assertEqual(folder.run("status").returncode, 0)
 
@@ -209,8 +232,124 @@ class Repair(LocalTest):
         for text, code in results:
             if code != 0:
                 self.assertIn("another keyway-cli", text)
-        self.assertEqual(len(folder.running()), 7)
+        self.assertEqual(len(folder.running()), 10)
         self.assertEqual(folder.run("status").returncode, 0)
+
+
+class Metadata(LocalTest):
+    """The metadata nodes that belong to a local cluster."""
+
+    def keyway(self, folder, *args):
+        with folder.meta(folder.meta_leader()["port"]) as c:
+            return c.ok("KEYWAY", *args)
+
+    def test_they_know_the_cluster_and_the_proxy(self):
+        folder = self.folder()
+        self.good(folder.up("--replicas", 0), "3 of 3 metadata nodes")
+        status = folder.status()
+        self.assertEqual([m["state"] for m in status["meta"]], ["ok"] * 3)
+        self.assertEqual(sorted(m["role"] for m in status["meta"]), ["follower", "follower", "leader"])
+        self.assertEqual([m["id"] for m in status["meta"]], [1, 2, 3])
+        shards = [dict(zip(s[0::2], s[1::2])) for s in self.keyway(folder, "SHARDS")]
+        addresses = sorted(s[b"address"].decode() for s in shards)
+        self.assertEqual(addresses, sorted("127.0.0.1:%d" % n["port"] for n in status["nodes"]))
+        self.assertEqual(sum(s[b"slot_count"] for s in shards), 16384)
+        proxies = [dict(zip(p[0::2], p[1::2])) for p in self.keyway(folder, "PROXIES")]
+        self.assertEqual([p[b"address"].decode().rsplit(":", 1)[1] for p in proxies], [str(folder.port)])
+
+    def test_what_they_hold_outlives_down(self):
+        folder = self.small()
+        ports = [m["port"] for m in folder.status()["meta"]]
+        secret = folder.secret()
+        self.keyway(folder, "PUT", "config", "colour", "blue")
+        self.good(folder.run("down"))
+        self.good(folder.up(), "1 of 1 metadata nodes")
+        self.assertEqual([m["port"] for m in folder.status()["meta"]], ports)
+        self.assertEqual(folder.secret(), secret)
+        self.assertEqual(self.keyway(folder, "GET", "config", "colour"), b"blue")
+
+    def test_the_secret_is_seen_by_its_owner_only(self):
+        folder = self.small()
+        secret = folder.secret()
+        self.assertGreaterEqual(len(secret), 32)
+        for name in ("meta.secret", "proxy.conf", "meta-1/meta.conf"):
+            self.assertEqual(os.stat(folder.path(name)).st_mode & 0o777, 0o600, name)
+        for pid in folder.running():
+            for what in ("cmdline", "environ"):
+                with open("/proc/%d/%s" % (pid, what), "rb") as f:
+                    self.assertNotIn(secret.encode(), f.read())
+        for name in ("local.state", "proxy.log", "meta-1/meta.log"):
+            with open(folder.path(name)) as f:
+                self.assertNotIn(secret, f.read(), name)
+        with Client(folder.status()["meta"][0]["port"]) as c:
+            self.assertEqual(c("KEYWAY", "STATUS").code, "NOAUTH")
+
+    def test_none_wanted(self):
+        folder = self.folder()
+        self.good(folder.up("--shards", 1, "--replicas", 0, "--meta", 0))
+        self.assertEqual(folder.status()["meta"], [])
+        self.assertEqual(sorted(n for n in os.listdir(folder.dir) if n.startswith("meta")), [])
+        self.good(folder.up("--meta", 1), "goes on without", "--meta 1")
+        self.good(folder.run("down"))
+        self.good(folder.up())
+        self.assertEqual(folder.status()["meta"], [])
+        self.good(folder.run("down"))
+        self.good(folder.up("--meta", 1), "adding 1")
+        self.assertEqual([m["state"] for m in folder.status()["meta"]], ["ok"])
+
+    def test_folder_of_an_older_version(self):
+        folder = self.folder()
+        self.good(folder.up("--shards", 1, "--replicas", 0, "--meta", 0))
+        folder.edit_state(r"^metadata .*\n", "")
+        pids = folder.running()
+        self.good(folder.up(), "goes on without", "Already running")
+        self.assertEqual(folder.running(), pids)
+        self.assertEqual(folder.run("status").returncode, 0)
+        with folder.client() as c:
+            c.ok("SET", "key", "value")
+        self.good(folder.run("down"))
+        self.good(folder.up(), "adding 3")
+        self.assertEqual([m["state"] for m in folder.status()["meta"]], ["ok"] * 3)
+        with folder.client() as c:
+            self.assertEqual(c("GET", "key"), b"value")
+        self.good(folder.up(), "Already running")
+
+    def test_another_number_is_refused(self):
+        folder = self.small()
+        for number in (0, 3):
+            self.bad(folder.up("--meta", number), "1 metadata node;", "--wipe")
+        self.good(folder.up("--meta", 1))
+
+    def test_one_that_lost_its_data_does_not_begin_anew(self):
+        folder = self.folder()
+        self.good(folder.up("--shards", 1, "--replicas", 0))
+        self.keyway(folder, "PUT", "config", "colour", "blue")
+        self.good(folder.run("down"))
+        shutil.rmtree(folder.path("meta-2"))
+        for _ in range(2):  # it stays so
+            self.good(folder.up(), "metadata node 2 has lost its data", "2 of 3 metadata nodes")
+            status = folder.status()
+            self.assertEqual([m["state"] for m in status["meta"]], ["ok", "down", "ok"])
+            self.assertEqual(status["state"], "degraded")
+            self.assertEqual(self.keyway(folder, "GET", "config", "colour"), b"blue")
+            self.good(folder.up(), "metadata node 2 has lost its data", "Already running")
+            self.good(folder.run("down"))
+        shutil.rmtree(folder.path("meta-3", "data"))
+        self.bad(folder.up(), "1 of 3 metadata nodes are too few", "--wipe")
+        self.assertEqual(folder.running(), [])
+        self.good(folder.run("down", "--wipe"))
+        self.assertFalse(os.path.exists(folder.dir))
+
+    def test_no_program(self):
+        folder = self.folder()
+        place = temp_dir("programs")
+        for name in ("keyway-cli", "keyway-proxy"):
+            shutil.copy(bin_path(name), place)
+        argv = [os.path.join(place, "keyway-cli")] + folder.argv("up", "--port", folder.port, "--shards", 1, "--replicas", 0)[1:]
+        result = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+        self.bad(result, "there is no keyway-meta beside keyway-cli")
+        result = subprocess.run(argv + ["--meta", "0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+        self.good(result)
 
 
 class Safety(LocalTest):
@@ -243,7 +382,9 @@ class Safety(LocalTest):
         state = os.path.join(folder.dir, "local.state")
         with open(state) as f:
             text = f.read()
-        for broken in ("", "something else\n", text[: len(text) // 2], text.replace("layout 2 0", "layout 3 0")):
+        less_meta = re.sub(r"(?m)^meta .*\n", "", text)
+        more_meta = text.replace("metadata 1 1", "metadata 7 1")
+        for broken in ("", "something else\n", text[: len(text) // 2], text.replace("layout 2 0", "layout 3 0"), less_meta, more_meta):
             with open(state, "w") as f:
                 f.write(broken)
             for action in ("up", "down", "status"):
@@ -272,6 +413,18 @@ class Refusals(LocalTest):
                 self.bad(folder.up(), "port %d" % taken, "in use")
         self.good(folder.up())
 
+    def test_meta_port_taken(self):
+        folder = self.small()
+        meta = folder.status()["meta"][0]
+        self.good(folder.run("down"))
+        for taken in (meta["port"], meta["raft_port"]):
+            with socket.socket() as s:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                s.bind(("127.0.0.1", taken))
+                s.listen()
+                self.bad(folder.up(), "port %d" % taken, "metadata node", "in use")
+        self.good(folder.up())
+
     def test_proxy_port_taken(self):
         folder = self.folder()
         with socket.socket() as s:
@@ -282,13 +435,17 @@ class Refusals(LocalTest):
 
     def test_proxy_port_where_nodes_would_be(self):
         folder = self.small()
-        nodes = [n["port"] for n in folder.status()["nodes"]]
+        before = folder.status()
+        nodes = [n["port"] for n in before["nodes"]]
+        meta = before["meta"][0]
         self.good(folder.run("down"))
-        self.bad(folder.run("up", "--port", nodes[0]), "belongs to a node")
+        for port in (nodes[0], meta["port"], meta["raft_port"]):
+            self.bad(folder.run("up", "--port", port), "belongs to a node")
         self.good(folder.run("down", "--wipe"))
         folder.port = nodes[0]  # the same folder would get the same ports again
-        self.good(folder.up("--shards", 2, "--replicas", 0))
-        self.assertNotIn(folder.port, [n["port"] for n in folder.status()["nodes"]])
+        self.good(folder.up("--shards", 2, "--replicas", 0, "--meta", 1))
+        after = folder.status()
+        self.assertNotIn(folder.port, [n["port"] for n in after["nodes"] + after["meta"]])
 
     def test_no_server(self):
         folder = self.folder()
@@ -315,13 +472,21 @@ class Refusals(LocalTest):
 
         self.bad(folder.run("up", preexec_fn=no_space), "cannot write")
         self.assertEqual(folder.running(), [])
-        self.good(folder.up("--shards", 1, "--replicas", 0))
+        self.good(folder.up("--shards", 1, "--replicas", 0, "--meta", 1))
 
     def test_command_line(self):
         folder = self.folder()
-        for args in (["--shards", "0"], ["--shards", "x"], ["--port", "70000"], ["--nope"], ["word"], ["--json"]):
+        for args in (["--shards", "0"], ["--shards", "x"], ["--port", "70000"], ["--nope"], ["word"], ["--json"], ["--shards"]):
             self.bad(folder.run("up", *args), args[0].lstrip("-"), code=2)
+        for number in ("2", "4", "7", "x", "-1"):
+            self.bad(folder.run("up", "--meta", number), "--meta", code=2)
+        self.bad(folder.run("up", "--wipe=1"), "no option --wipe", code=2)
+        self.bad(folder.run("down", "--wipe=1"), "takes no value", code=2)
+        self.bad(folder.run("up", "--replica", "1"), "did you mean '--replicas'?", code=2)
         self.bad(folder.run("sideways"), "sideways", code=2)
+        self.bad(folder.run("stauts"), "did you mean 'status'?", code=2)
+        self.good(folder.run("up", "--help"), "--meta N", "--wipe")
+        self.assertFalse(os.path.exists(folder.dir))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ Writes cluster/command_table.inc, the command table, from what the supported ser
 
 Happy path: a redis-server 7.0 and a valkey-server 8 start on free loopback ports, answer COMMAND and COMMAND DOCS, and
 end. The two answers are merged (Redis 7.0 decides where both know a command; Valkey adds what Redis lacks: commands,
-subcommands, a second arity, policies where Redis names none), the lookup index is computed, and rows are printed in a
-fixed order, so that the same servers always give the same bytes.
+subcommands, a second arity, policies where Redis names none), Keyway's own commands are put behind them, the lookup
+index is computed, and rows are printed in a fixed order, so that the same servers always give the same bytes.
 
     gen_commands.py             write the table
     gen_commands.py --check     write nothing; print the difference and exit 1 if there is one
@@ -53,6 +53,12 @@ KEY_FLAGS = ["RO", "RW", "OW", "RM", "access", "update", "insert", "delete", "no
 CATEGORIES = ["keyspace", "read", "write", "set", "sortedset", "list", "hash", "string", "bitmap", "hyperloglog", "geo",
               "stream", "pubsub", "admin", "fast", "slow", "blocking", "dangerous", "connection", "transaction",
               "scripting"]
+
+# What Keyway adds. COMMAND tells of it by name only: its lists are those of one Redis.
+OWN = {
+    "keyway": {"arity": -2, "flags": {"admin", "noscript", "loading", "stale"}, "cats": {"admin", "slow", "dangerous"},
+               "docs": {"summary": "Asks the metadata service.", "since": "0.1.0", "group": "server"}},
+}
 
 # ------------------------------------------------------------------------------------------------------ live servers
 
@@ -200,7 +206,12 @@ def merge(redis, valkey):
     order = [name for name in rows if "|" not in name]
     for name in list(order):
         order += rows[name]["subs"]
-    return [rows[name] for name in order]
+    return [rows[name] for name in order] + [own_row(name, OWN[name]) for name in sorted(OWN)]
+
+
+def own_row(name, row):
+    return {"name": name, "origin": "OWN", "arity_newer": row["arity"], "first": 0, "last": 0, "step": 0, "tips": [],
+            "specs": [], "subs": [], "request_policy": "DEFAULT", "response_policy": "DEFAULT", **row}
 
 
 def spec_positions(spec, argc):
@@ -389,7 +400,7 @@ def render(rows):
 HEADER = """\
 /*
  * The command table: the union of the commands of Redis 7.0 and Valkey 8, as
- * these say themselves. Written by tests/tools/gen_commands.py; do not edit.
+ * these say themselves, and Keyway's own. Written by tests/tools/gen_commands.py; do not edit.
  * Rows are macros: whoever includes this defines those that it wants.
  */"""
 KEY_SPEC_HELP = "begin, index or startfrom, keyword, find, its three numbers, flags, notes"

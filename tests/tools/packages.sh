@@ -7,10 +7,10 @@
 
 packages_run=(gcc libc6-dev cmake ninja-build ccache pkg-config libuv1-dev libhiredis-dev libjemalloc-dev
     redis-server redis-tools)
-packages_test=(clang clang-format clang-tidy libclang-rt-14-dev libcmocka-dev netcat-openbsd python3 python3-redis python3-flask python3-flask-session nodejs npm
+packages_test=(clang clang-format clang-tidy libclang-rt-14-dev libcmocka-dev libnghttp2-dev netcat-openbsd python3 python3-redis python3-flask python3-flask-session nodejs npm
     shellcheck strace valgrind)
-# The proxies that `./dev bench` compares with.
-packages_bench=(haproxy nutcracker)
+# What `./dev bench` compares with.
+packages_bench=(haproxy nutcracker etcd-server)
 packages_backports_run=()
 packages_backports_test=(valkey-server valkey-tools)
 # The metadata service needs a consensus library newer than the one of plain bookworm.
@@ -109,7 +109,7 @@ packages_policy_set() {
 #!/bin/sh
 # Put here by Keyway's ./dev while it installs packages; goes again right after.
 for word in "\$@"; do
-    case \$word in redis* | valkey* | haproxy* | nutcracker*) exit 101 ;; esac
+    case \$word in redis* | valkey* | haproxy* | nutcracker* | etcd*) exit 101 ;; esac
 done
 [ -x $policy_saved ] && exec $policy_saved "\$@"
 exit 0
@@ -140,7 +140,7 @@ packages_install() {
     trap - EXIT
     for service in "${fresh[@]}"; do
         [ -z "$(packages_missing "$service")" ] && command -v systemctl >/dev/null &&
-            packages_root sh -c "systemctl disable $service.service || true"
+            packages_root sh -c "systemctl disable ${service/#etcd-server/etcd}.service || true"
     done
     return 0
 }

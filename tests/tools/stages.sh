@@ -13,12 +13,12 @@ root=$PWD
 . tests/tools/programs.sh
 
 logs=$root/build/test-logs
-all_stages=(build clang check lint unit asan tsan fuzz integration compat)
-fuzz_seconds=${KEYWAY_FUZZ_SECONDS:-20}
+all_stages=(build clang check lint unit sim asan tsan fuzz integration compat)
+fuzz_seconds=${KEYWAY_FUZZ_SECONDS:-10}
 
 # With the address sanitizer every integration test is run, with the thread sanitizer those where threads meet.
 tsan_tests=(test_order test_random test_redirects test_failover test_connections test_split test_slow_reader test_pubsub test_tracking
-    test_monitor test_client)
+    test_monitor test_client test_meta_follow)
 
 passed=0
 failed=0
@@ -78,6 +78,13 @@ stage_unit() {
     folder_ready build "${build_gcc_options[@]}" || return
     run_unit build
     run_cases build
+}
+
+# Consensus under a fake clock, network and disk; then each rule that guards it is left out, which must be noticed.
+stage_sim() {
+    folder_ready build "${build_gcc_options[@]}" || return
+    run_counted sim_raft 300 build/bin/sim_raft --seeds "${KEYWAY_SIM_SEEDS:-400}"
+    run_counted sim_raft_mutations 300 build/bin/sim_raft --mutations
 }
 
 # The sanitizers need fewer random commands than the run that only compares replies.
