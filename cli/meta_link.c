@@ -85,7 +85,7 @@ const char *kw_cli_meta_link_node(const struct kw_cli_meta_link *link) {
 
 static void fail(struct kw_cli_meta_link *link, int code, const char *text) {
     link->code = code;
-    (void)snprintf(link->error, sizeof(link->error), "%s", text);
+    (void)snprintf(link->error, sizeof(link->error), "%.511s", text);
 }
 
 /* The named leader once, then the list in turn. */
@@ -109,7 +109,7 @@ static bool connect_next(struct kw_cli_meta_link *link) {
         kw_cli_link_open_at(node->host, node->port, NULL, link->target->secret, wait_ms, error, sizeof(error));
     if (link->context != NULL) return true;
     bool refused = strncmp(error, "WRONGPASS", 9) == 0;
-    char text[sizeof(link->error)];
+    char text[sizeof(link->node) + sizeof(error) + 32];
     (void)snprintf(text, sizeof(text), refused ? "%s does not take the secret" : "%s: %s", link->node, error);
     fail(link, refused ? KW_EINVALID : KW_EUNREACHABLE, text);
     return false;

@@ -40,7 +40,8 @@ static struct kw_disk_log found;
 
 static const char *at(const char *folder, const char *name) {
     static char path[PATH_SIZE * 2];
-    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    int len = snprintf(path, sizeof(path), "%s/%s", folder, name);
+    assert_in_range(len, 1, sizeof(path) - 1);
     return path;
 }
 

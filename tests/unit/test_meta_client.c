@@ -435,7 +435,8 @@ static const struct kw_meta_client_identity identity = {"proxy-1", ":7379", "0.1
 static void begin_with(unsigned count, const char *secret, bool registers) {
     char list[256] = "";
     for (unsigned i = 0; i < count; i++) {
-        snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s ", nodes[i].address);
+        int len = snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s ", nodes[i].address);
+        assert_in_range(len, 1, sizeof(list) - 1);
     }
     begin(&(struct kw_meta_client_options){.nodes = list, .secret = secret, .identity = registers ? &identity : NULL});
 }

@@ -145,7 +145,7 @@ static void test_numbers(void **state KW_UNUSED) {
 
 static void test_expect(void **state KW_UNUSED) {
     struct kw_str out = {0};
-    struct kw_arg words[16];
+    struct kw_arg words[16] = {0};
     uint64_t expect;
     assert_true(kw_door_expect(&out, words, 0, true, &expect));
     assert_true(expect == KW_EXPECT_ANY);

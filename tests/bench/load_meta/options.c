@@ -111,6 +111,7 @@ static void addresses_parse(const struct option *option, const char *text, struc
 
 static void protocol_parse(struct meta_options *options, const char *text) {
     const struct meta_protocol *const known[] = {&meta_protocol_resp, &meta_protocol_grpc};
+    options->protocol = NULL;
     for (size_t i = 0; i < KW_ARRAY_LEN(known); i++) {
         if (strcmp(known[i]->name, text) == 0) options->protocol = known[i];
     }
