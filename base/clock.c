@@ -9,6 +9,10 @@ static uint64_t read_us(clockid_t id) {
     return (uint64_t)now.tv_sec * 1000000U + (uint64_t)now.tv_nsec / 1000U;
 }
 
+uint64_t kw_clock_thread_us(void) {
+    return read_us(CLOCK_THREAD_CPUTIME_ID);
+}
+
 uint64_t kw_clock_us(void) {
     return read_us(CLOCK_MONOTONIC);
 }

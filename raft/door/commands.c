@@ -38,6 +38,7 @@ static const struct kw_door_row rows[] = {
     {"command|list", -2, LOCAL, 0, kw_door_command_list, NULL, NULL},
     {"config", -2, GROUP, 0, NULL, NULL, NULL},
     {"config|get", -3, LOCAL, 0, kw_door_config_get, NULL, NULL},
+    {"config|resetstat", 2, LOCAL, 0, kw_door_config_resetstat, NULL, NULL},
     {"config|rewrite", 2, LOCAL, 0, kw_door_config_rewrite, NULL, NULL},
     {"config|set", -4, LOCAL, 0, kw_door_config_set, NULL, NULL},
     {"echo", 2, LOCAL, 0, kw_door_echo, NULL, NULL},

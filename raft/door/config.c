@@ -1,4 +1,5 @@
-/* CONFIG GET, SET and REWRITE: the settings of this process (base/config.h), not those of the whole (KEYWAY CONFIG). */
+/* CONFIG GET, SET, REWRITE and RESETSTAT: the settings of this process (base/config.h), not those of the whole (KEYWAY
+ * CONFIG). */
 #include <string.h>
 
 #include "raft/door/door_internal.h"
@@ -45,4 +46,10 @@ void kw_door_config_rewrite(struct kw_door_call *call) {
     } else {
         kw_str_resp_simple(call->out, "OK");
     }
+}
+
+/* The longest turns are looked for anew. */
+void kw_door_config_resetstat(struct kw_door_call *call) {
+    kw_replica_turn_reset(call->door->replica);
+    kw_str_resp_simple(call->out, "OK");
 }

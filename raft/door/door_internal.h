@@ -317,7 +317,7 @@ kw_door_handler kw_door_client_id, kw_door_client_setname, kw_door_client_getnam
     kw_door_client_info, kw_door_client_list, kw_door_client_no_evict, kw_door_client_no_touch;
 bool kw_door_valid_name(const struct kw_arg *name);
 void kw_door_set_text(char **field, const struct kw_arg *value);
-kw_door_handler kw_door_config_get, kw_door_config_set, kw_door_config_rewrite;
+kw_door_handler kw_door_config_get, kw_door_config_set, kw_door_config_rewrite, kw_door_config_resetstat;
 kw_door_handler kw_door_info;
 
 #endif

@@ -102,6 +102,7 @@ static void print_raft(struct kw_door *door, struct kw_str *out) {
         {"disk_free_bytes", facts.disk_free_bytes},
         {"refused_peers", facts.refused_peers},
         {"longest_turn_us", facts.longest_turn_us},
+        {"longest_turn_cpu_us", facts.longest_turn_cpu_us},
     };
     kw_str_printf(out, "# Raft\r\ncluster_name:%s\r\nrole:%s\r\nleader_address:%s\r\n",
                   door->options.settings->cluster_name, roles[facts.role], leader);

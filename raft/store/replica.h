@@ -107,7 +107,8 @@ struct kw_replica_facts {
     uint64_t disk_free_bytes;
     uint64_t guard[KW_REPLICA_GUARD_RULES]; /* how often each rule of the guard acted */
     uint64_t refused_peers;
-    uint64_t longest_turn_us; /* longest stall of the loop since kw_replica_turn_reset */
+    uint64_t longest_turn_us;     /* longest stall of the loop since kw_replica_turn_reset */
+    uint64_t longest_turn_cpu_us; /* the same in processor time: without what the machine did meanwhile */
     unsigned member_count;
     struct kw_replica_member members[KW_META_PEERS_MAX];
 };

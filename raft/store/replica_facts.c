@@ -68,6 +68,7 @@ void kw_replica_facts(struct kw_replica *replica, struct kw_replica_facts *out) 
         .queue_bytes = replica->bytes,
         .disk_free_bytes = replica->disk_free,
         .longest_turn_us = replica->turn_longest_us,
+        .longest_turn_cpu_us = replica->turn_longest_cpu_us,
         .refused_peers = refused_peers(replica),
     };
     if (replica->closing) return; /* libraft's own parts are going */

@@ -45,6 +45,7 @@ static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsign
     struct kw_replica *replica = fsm->data;
     if (replica->failed || replica->image) return RAFT_BUSY;
     replica->image = kw_meta_state_freeze(replica->state);
+    raft_set_snapshot_threshold(&replica->raft, replica->options.snapshot_entries);
     size_t count = 0;
     const struct kw_piece *pieces = kw_meta_image_pieces(replica->image, &count);
     struct raft_buffer *list = kw_malloc(count * sizeof(*list));

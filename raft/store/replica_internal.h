@@ -163,7 +163,7 @@ struct kw_replica {
     unsigned appends_open;
     int64_t append_us; /* smoothed */
     uint64_t disk_free;
-    uint64_t turn_start_us, turn_idle_us, turn_longest_us;
+    uint64_t turn_start_us, turn_idle_us, turn_cpu_us, turn_longest_us, turn_longest_cpu_us;
     uint64_t submitted, rejected, entries, reads_total, barriers, snapshots, elections;
 };
 

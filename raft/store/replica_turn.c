@@ -60,12 +60,17 @@ static void turn_end(struct kw_replica *replica) {
 
 static void measure(struct kw_replica *replica) {
     uint64_t now = kw_clock_us();
+    uint64_t cpu = kw_clock_thread_us();
     uint64_t blocked = uv_metrics_idle_time(replica->loop) / 1000;
     if (replica->turn_start_us) {
         uint64_t whole = now - replica->turn_start_us, idle = blocked - replica->turn_idle_us;
         uint64_t busy = whole > idle ? whole - idle : 0;
         if (busy > replica->turn_longest_us) replica->turn_longest_us = busy;
+        if (cpu - replica->turn_cpu_us > replica->turn_longest_cpu_us) {
+            replica->turn_longest_cpu_us = cpu - replica->turn_cpu_us;
+        }
     }
+    replica->turn_cpu_us = cpu;
     replica->turn_start_us = now;
     replica->turn_idle_us = blocked;
 }
@@ -100,5 +105,5 @@ void kw_replica_turn_start(struct kw_replica *replica) {
 }
 
 void kw_replica_turn_reset(struct kw_replica *replica) {
-    replica->turn_longest_us = 0;
+    replica->turn_longest_us = replica->turn_longest_cpu_us = 0;
 }
