@@ -95,6 +95,7 @@ static void print_raft(struct kw_door *door, struct kw_str *out) {
         {"entries", facts.entries},
         {"reads", facts.reads},
         {"barriers", facts.barriers},
+        {"read_rounds", facts.rounds},
         {"snapshots", facts.snapshots},
         {"elections", facts.elections},
         {"queue_records", facts.queue_records},

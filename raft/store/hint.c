@@ -1,7 +1,8 @@
 /*
- * Two lists: the connections that we dial, one a peer, and those that peers
- * dial, held only so that they can notice our end. A dialled one is always in one of three states: under way (`dial`),
- * up (`tcp`) or waiting (`retry` is active); taken off the list, it goes when the last of these has ended.
+ * Two lists: the connections that we dial, one a peer, on which we ask, and
+ * those that peers dial, on which we answer, and by which they notice our end. A dialled one is always in one of three
+ * states: under way (`dial`), up (`tcp`) or waiting (`retry` is active); taken off the list, it goes when the last of
+ * these has ended.
  */
 #include "raft/store/hint.h"
 
@@ -11,7 +12,7 @@
 #include "base/base.h"
 #include "raft/store/transport_internal.h"
 
-enum { RETRY_MS = 150 };
+enum { RETRY_MS = 150, QUESTION_BYTES = 8, ANSWER_BYTES = 16, FRAMES_MAX = 8 };
 
 struct kw_hint {
     struct kw_hint *next;
@@ -22,6 +23,8 @@ struct kw_hint {
     uv_tcp_t *tcp;
     uv_timer_t retry;
     bool listed, ending;
+    unsigned char in[ANSWER_BYTES * FRAMES_MAX];
+    size_t in_len;
 };
 
 struct kw_heard {
@@ -29,16 +32,38 @@ struct kw_heard {
     struct kw_meta_transport *transport; /* ref */
     uint64_t id;
     uv_tcp_t *tcp; /* own */
+    unsigned char in[QUESTION_BYTES * FRAMES_MAX];
+    size_t in_len;
 };
 
 static void hint_dial(struct kw_hint *hint);
 
-/* Nothing is to come; what comes all the same is not kept. */
-static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
-    static char nowhere[16];
-    (void)handle;
+static void number_write(unsigned char *to, uint64_t number) {
+    for (unsigned i = 0; i < 8; i++) to[i] = (unsigned char)(number >> (8 * i));
+}
+
+static uint64_t number_read(const unsigned char *from) {
+    uint64_t number = 0;
+    for (unsigned i = 0; i < 8; i++) number |= (uint64_t)from[i] << (8 * i);
+    return number;
+}
+
+/* What is left of a frame moves to the front. */
+static void consume(unsigned char *in, size_t *in_len, size_t done) {
+    *in_len -= done;
+    memmove(in, in + done, *in_len);
+}
+
+static void on_hint_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
+    struct kw_hint *hint = handle->data;
     (void)suggested;
-    *buf = uv_buf_init(nowhere, sizeof(nowhere));
+    *buf = uv_buf_init((char *)hint->in + hint->in_len, (unsigned)(sizeof(hint->in) - hint->in_len));
+}
+
+static void on_heard_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
+    struct kw_heard *heard = handle->data;
+    (void)suggested;
+    *buf = uv_buf_init((char *)heard->in + heard->in_len, (unsigned)(sizeof(heard->in) - heard->in_len));
 }
 
 static void on_tcp_closed(uv_handle_t *handle) {
@@ -62,15 +87,47 @@ static void hint_wait(struct kw_hint *hint) {
     uv_timer_start(&hint->retry, on_retry, RETRY_MS, 0);
 }
 
-static void on_hint_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf) {
-    (void)buf;
-    if (count == 0) return;
-    struct kw_hint *hint = stream->data;
+static void hint_lost(struct kw_hint *hint) {
     struct kw_meta_transport *transport = hint->transport;
     close_tcp(transport, hint->tcp);
     hint->tcp = NULL;
     hint_wait(hint);
     if (transport->on_peer) transport->on_peer(transport->ctx, hint->id, false);
+}
+
+/* The last answer counts for all questions before it. */
+static void on_hint_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf) {
+    struct kw_hint *hint = stream->data;
+    struct kw_meta_transport *transport = hint->transport;
+    (void)buf;
+    if (count == 0) return;
+    if (count < 0) {
+        hint_lost(hint);
+        return;
+    }
+    hint->in_len += (size_t)count;
+    size_t whole = hint->in_len - hint->in_len % ANSWER_BYTES;
+    if (whole == 0) return;
+    const unsigned char *last = hint->in + whole - ANSWER_BYTES;
+    uint64_t number = number_read(last), term = number_read(last + 8);
+    consume(hint->in, &hint->in_len, whole);
+    if (transport->on_term) transport->on_term(transport->ctx, hint->id, number, term);
+}
+
+/* What the kernel does not take at all is for a peer that has not read for long: the next question may reach it. */
+static bool hint_ask(struct kw_hint *hint, uint64_t number) {
+    unsigned char question[QUESTION_BYTES];
+    number_write(question, number);
+    uv_buf_t buf = uv_buf_init((char *)question, sizeof(question));
+    int sent = hint->tcp ? uv_try_write((uv_stream_t *)hint->tcp, &buf, 1) : UV_ENOTCONN;
+    if (sent > 0 && sent < QUESTION_BYTES) hint_lost(hint); /* the rest would be taken for the next one */
+    return sent == QUESTION_BYTES;
+}
+
+unsigned kw_hints_ask(struct kw_meta_transport *transport, uint64_t number) {
+    unsigned asked = 0;
+    for (struct kw_hint *hint = transport->hints.dialled; hint; hint = hint->next) asked += hint_ask(hint, number);
+    return asked;
 }
 
 static void hint_gone(struct kw_hint *hint) {
@@ -88,7 +145,8 @@ static void on_dialled(void *ctx, uv_tcp_t *tcp, bool canceled) {
     hint->dial = NULL;
     if (tcp && !hint->ending) {
         tcp->data = hint;
-        if (uv_read_start((uv_stream_t *)tcp, on_alloc, on_hint_read) == 0) {
+        hint->in_len = 0;
+        if (uv_read_start((uv_stream_t *)tcp, on_hint_alloc, on_hint_read) == 0) {
             hint->tcp = tcp;
             if (transport->on_peer) transport->on_peer(transport->ctx, hint->id, true);
             return;
@@ -179,10 +237,27 @@ static void heard_end(struct kw_heard **at) {
     kw_free(heard);
 }
 
+static bool heard_answer(struct kw_heard *heard) {
+    const struct kw_meta_transport *transport = heard->transport;
+    unsigned char answers[ANSWER_BYTES * FRAMES_MAX];
+    size_t whole = heard->in_len - heard->in_len % QUESTION_BYTES, len = 0;
+    uint64_t term = transport->term ? transport->term(transport->ctx) : 0;
+    for (size_t at = 0; transport->term && at < whole; at += QUESTION_BYTES, len += ANSWER_BYTES) {
+        memcpy(answers + len, heard->in + at, QUESTION_BYTES);
+        number_write(answers + len + QUESTION_BYTES, term);
+    }
+    consume(heard->in, &heard->in_len, whole);
+    if (len == 0) return true;
+    uv_buf_t buf = uv_buf_init((char *)answers, (unsigned)len);
+    return uv_try_write((uv_stream_t *)heard->tcp, &buf, 1) == (int)len;
+}
+
 static void on_heard_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf) {
     (void)buf;
     if (count == 0) return;
     struct kw_heard *heard = stream->data, **at = &heard->transport->hints.heard;
+    if (count > 0) heard->in_len += (size_t)count;
+    if (count > 0 && heard_answer(heard)) return;
     while (*at != heard) at = &(*at)->next;
     heard_end(at);
 }
@@ -191,17 +266,18 @@ void kw_hints_take(struct kw_meta_transport *transport, uint64_t id, uv_tcp_t *t
     struct kw_heard **at = &transport->hints.heard;
     while (*at && (*at)->id != id) at = &(*at)->next;
     if (*at) heard_end(at);
-    if (uv_read_start((uv_stream_t *)tcp, on_alloc, on_heard_read) != 0) {
+    struct kw_heard *heard = kw_calloc(1, sizeof(*heard));
+    tcp->data = heard;
+    if (uv_read_start((uv_stream_t *)tcp, on_heard_alloc, on_heard_read) != 0) {
+        kw_free(heard);
         close_tcp(transport, tcp);
         return;
     }
-    struct kw_heard *heard = kw_calloc(1, sizeof(*heard));
     heard->transport = transport;
     heard->id = id;
     heard->tcp = tcp;
     heard->next = transport->hints.heard;
     transport->hints.heard = heard;
-    tcp->data = heard;
 }
 
 void kw_hints_close(struct kw_meta_transport *transport) {

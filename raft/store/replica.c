@@ -82,9 +82,19 @@ static bool is_silent(void *ctx) {
 
 static void on_peer(void *ctx, uint64_t id, bool up) {
     kw_replica_warm_peer(ctx, id);
+    kw_replica_round_retry(ctx);
     if (up) return;
     kw_replica_hint_peer(ctx, id);
     kw_replica_change_peer_gone(ctx, id);
+}
+
+static uint64_t own_term(void *ctx) {
+    const struct kw_replica *replica = ctx;
+    return replica->failed ? 0 : replica->raft.current_term;
+}
+
+static void on_term(void *ctx, uint64_t id, uint64_t number, uint64_t term) {
+    kw_replica_round_answer(ctx, id, number, term);
 }
 
 static enum kw_handshake_reason judge_peer(void *ctx, uint64_t id, uint64_t incarnation, bool proved) {
@@ -149,6 +159,8 @@ static int transport_open(struct kw_replica *replica, char *why, size_t why_size
         .secret = replica->options.secret,
         .cluster = replica->options.cluster,
         .on_peer = on_peer,
+        .term = own_term,
+        .on_term = on_term,
         .incarnation = kw_disk_incarnation(replica->disk),
         .judge = judge_peer,
         .on_disowned = on_disowned,

@@ -102,7 +102,7 @@ struct kw_replica_facts {
     struct kw_meta_address leader;
     enum kw_replica_role role;
     uint64_t term, commit_index, applied_index, last_index, snapshot_index;
-    uint64_t submitted, rejected, entries, reads, barriers, snapshots, elections;
+    uint64_t submitted, rejected, entries, reads, barriers, rounds, snapshots, elections;
     uint64_t queue_records, queue_bytes;
     uint64_t disk_free_bytes;
     uint64_t guard[KW_REPLICA_GUARD_RULES]; /* how often each rule of the guard acted */

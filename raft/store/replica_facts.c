@@ -62,6 +62,7 @@ void kw_replica_facts(struct kw_replica *replica, struct kw_replica_facts *out) 
         .entries = replica->entries,
         .reads = replica->reads_total,
         .barriers = replica->barriers,
+        .rounds = replica->rounds_total,
         .snapshots = replica->snapshots,
         .elections = replica->elections,
         .queue_records = replica->records,

@@ -4,7 +4,8 @@
  *   replica_turn.c     what is done in each turn of the loop, and how long turns take
  *   replica_fsm.c      libraft's calls into the state machine
  *   replica_submit.c   the queue, and the entries that are made of it
- *   replica_read.c     linearizable reads
+ *   replica_read.c     linearizable reads, by the log
+ *   replica_round.c    linearizable reads, by asking a majority
  *   replica_role.c     role, term and leader; membership as it comes to hold
  *   replica_hint.c     the election at once when the leader's process ends
  *   replica_warm.c     libraft's connections are kept fit for use
@@ -28,6 +29,7 @@
 enum {
     KW_REPLICA_ENTRIES_MAX = 4,  /* entries of ours under way at once */
     KW_REPLICA_BARRIERS_MAX = 2, /* barriers under way at once */
+    KW_REPLICA_ROUNDS_MAX = 4,   /* rounds of questions under way at once */
     KW_REPLICA_EXIT_DISK = 70,   /* exit code: the disk failed */
 };
 
@@ -56,6 +58,7 @@ struct kw_batch {
     unsigned count, cap;
     struct kw_batch_waiter *waiters; /* own */
     struct kw_reads reads;           /* confirmed by this entry */
+    uint64_t term;                   /* in which it was sent */
 };
 
 struct kw_batch_list {
@@ -66,6 +69,16 @@ struct kw_batch_list {
 struct kw_barrier {
     struct raft_barrier request;
     struct kw_replica *replica;
+    struct kw_reads reads;
+};
+
+/* Reads that wait for a majority's word that nobody else leads. */
+struct kw_round {
+    uint64_t number, term;
+    uint64_t index;                    /* committed when the question was put: to be applied first */
+    uint64_t heard[KW_META_PEERS_MAX]; /* ids */
+    unsigned heard_count;
+    uint64_t began_ms;
     struct kw_reads reads;
 };
 
@@ -132,7 +145,11 @@ struct kw_replica {
     struct kw_reads reads; /* came since the last turn's end */
     uint64_t reads_open;   /* waiting or under way */
     unsigned barriers_open;
-    uint64_t no_space_ms; /* since when libraft refuses entries for want of room; 0: it does not */
+    struct kw_round rounds[KW_REPLICA_ROUNDS_MAX]; /* the oldest first */
+    unsigned round_count;
+    uint64_t round_number;
+    uint64_t settled_term; /* the last term in which an entry of ours was committed */
+    uint64_t no_space_ms;  /* since when libraft refuses entries for want of room; 0: it does not */
 
     struct kw_replica_hint hint;
     struct kw_change change;
@@ -164,7 +181,7 @@ struct kw_replica {
     int64_t append_us; /* smoothed */
     uint64_t disk_free;
     uint64_t turn_start_us, turn_idle_us, turn_cpu_us, turn_longest_us, turn_longest_cpu_us;
-    uint64_t submitted, rejected, entries, reads_total, barriers, snapshots, elections;
+    uint64_t submitted, rejected, entries, reads_total, barriers, rounds_total, snapshots, elections;
 };
 
 /* replica.c */
@@ -205,6 +222,22 @@ void kw_replica_read_fail(struct kw_replica *replica, int code);
 /* Moves all that wait to `to`, which is empty. */
 void kw_replica_read_take(struct kw_replica *replica, struct kw_reads *to);
 void kw_replica_read_give(struct kw_replica *replica, struct kw_reads *reads, int code);
+/* They wait again. */
+void kw_replica_read_return(struct kw_replica *replica, struct kw_reads *reads);
+
+/* replica_round.c */
+/* True while a round may confirm reads. */
+bool kw_replica_round_possible(const struct kw_replica *replica);
+/* Takes the reads that wait into a round; false: the log must confirm them. */
+bool kw_replica_round_begin(struct kw_replica *replica);
+/* Gives what has been confirmed. */
+void kw_replica_round_settle(struct kw_replica *replica);
+void kw_replica_round_answer(struct kw_replica *replica, uint64_t id, uint64_t number, uint64_t term);
+/* A connection went or came: what waits for it is asked anew. */
+void kw_replica_round_retry(struct kw_replica *replica);
+/* Once a second: what has waited long is asked anew. */
+void kw_replica_round_check(struct kw_replica *replica);
+void kw_replica_round_fail(struct kw_replica *replica, int code);
 
 /* replica_role.c */
 void kw_replica_role_poll(struct kw_replica *replica);

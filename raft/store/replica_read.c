@@ -1,8 +1,8 @@
 /*
- * Linearizable reads. A read waits for an entry that was submitted after it came: what this turn sends anyway, else a
- * barrier of its own, shared by all reads that wait then. While KW_REPLICA_BARRIERS_MAX are under way the reads gather
- * for the next one. Never joined: an entry or barrier that was sent before the read came, since it says nothing about
- * what was acknowledged in between.
+ * Linearizable reads where a majority cannot be asked (replica_round.c). A read waits for an entry that was submitted
+ * after it came: what this turn sends anyway, else a barrier of its own, shared by all reads that wait then. While
+ * KW_REPLICA_BARRIERS_MAX are under way the reads gather for the next one. Never joined: an entry or barrier that was
+ * sent before the read came, since it says nothing about what was acknowledged in between.
  */
 #include "base/alloc.h"
 #include "base/error.h"
@@ -31,7 +31,15 @@ void kw_replica_read_give(struct kw_replica *replica, struct kw_reads *reads, in
     kw_free(given.list);
 }
 
+void kw_replica_read_return(struct kw_replica *replica, struct kw_reads *reads) {
+    for (size_t i = 0; i < reads->count; i++) reads_add(&replica->reads, reads->list[i].done, reads->list[i].ctx);
+    kw_free(reads->list);
+    *reads = (struct kw_reads){0};
+    kw_replica_wake(replica);
+}
+
 void kw_replica_read_fail(struct kw_replica *replica, int code) {
+    kw_replica_round_fail(replica, code);
     kw_replica_read_give(replica, &replica->reads, code);
 }
 
@@ -45,8 +53,10 @@ static void on_barrier(struct raft_barrier *request, int status) {
 }
 
 void kw_replica_read_flush(struct kw_replica *replica) {
-    if (replica->reads.count == 0 || replica->barriers_open == KW_REPLICA_BARRIERS_MAX) return;
+    kw_replica_round_settle(replica);
+    if (replica->reads.count == 0) return;
     if (!kw_replica_leads(replica) || kw_replica_hands_on(replica)) return;
+    if (kw_replica_round_begin(replica) || replica->barriers_open == KW_REPLICA_BARRIERS_MAX) return;
     struct kw_barrier *barrier = kw_calloc(1, sizeof(*barrier));
     barrier->replica = replica;
     int code = raft_barrier(&replica->raft, &barrier->request, on_barrier);

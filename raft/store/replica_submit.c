@@ -117,6 +117,7 @@ static void on_applied(struct raft_apply *apply, int status, void *result) {
     struct kw_replica *replica = batch->replica;
     list_remove(&replica->sent, batch);
     KW_ASSERT(status != 0 || replica->failed || result == batch);
+    if (status == 0) replica->settled_term = batch->term;
     int code = replica->closing ? KW_ECLOSED : KW_EINDOUBT;
     batch_give(batch, status == 0 && !replica->failed ? 0 : code);
 }
@@ -157,7 +158,8 @@ static bool batch_send(struct kw_replica *replica) {
     if (code == 0) {
         replica->entries++;
         replica->no_space_ms = 0;
-        kw_replica_read_take(replica, &batch->reads);
+        batch->term = replica->raft.current_term;
+        if (!kw_replica_round_possible(replica)) kw_replica_read_take(replica, &batch->reads);
         kw_str_deinit(entry);
         return true;
     }

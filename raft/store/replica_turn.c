@@ -94,6 +94,7 @@ static void on_second(uv_timer_t *timer) {
     struct kw_replica *replica = timer->data;
     kw_replica_space_check(replica);
     kw_replica_change_check(replica);
+    kw_replica_round_check(replica);
     kw_replica_warm_all(replica);
 }
 

@@ -93,6 +93,8 @@ int kw_meta_transport_new(struct kw_meta_transport **out, uv_loop_t *loop,
     transport->self.judge = options->judge;
     transport->self.judge_ctx = options->ctx;
     transport->on_peer = options->on_peer;
+    transport->term = options->term;
+    transport->on_term = options->on_term;
     transport->on_disowned = options->on_disowned;
     transport->ctx = options->ctx;
     transport->raft = (struct raft_uv_transport){
@@ -124,6 +126,10 @@ void kw_meta_transport_peers(struct kw_meta_transport *transport, const struct r
     if (transport->closing) return;
     KW_ASSERT(transport->opened);
     kw_hints_peers(transport, conf);
+}
+
+unsigned kw_meta_transport_ask(struct kw_meta_transport *transport, uint64_t number) {
+    return transport->closing ? 0 : kw_hints_ask(transport, number);
 }
 
 void kw_meta_transport_facts(const struct kw_meta_transport *transport, struct kw_meta_transport_facts *out) {

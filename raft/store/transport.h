@@ -37,6 +37,10 @@ struct kw_meta_transport_options {
      * be NULL.
      */
     void (*on_peer)(void *ctx, uint64_t id, bool up);
+    /* The term that this node is in, for a peer that asks (kw_meta_transport_ask). NULL: peers get no answer. */
+    uint64_t (*term)(void *ctx);
+    /* A peer's answer: it was in `term` after question `number` was put. */
+    void (*on_term)(void *ctx, uint64_t id, uint64_t number, uint64_t term);
     /* Of this node's data folder; and what it remembers of those of the others, with `ctx` (handshake.h; may be NULL).
      */
     uint64_t incarnation;
@@ -62,6 +66,12 @@ void kw_meta_transport_free(struct kw_meta_transport *transport);
  * raft_init, which says who we are. A peer whose address changed is dialled anew.
  */
 void kw_meta_transport_peers(struct kw_meta_transport *transport, const struct raft_configuration *conf);
+
+/*
+ * Asks each peer whose crash-hint connection is up for its term; each answers once, or its connection ends (on_peer).
+ * `number` grows with every call. Returns how many were asked.
+ */
+unsigned kw_meta_transport_ask(struct kw_meta_transport *transport, uint64_t number);
 
 /* Of connections that came in, for INFO. */
 struct kw_meta_transport_facts {

@@ -100,6 +100,8 @@ struct kw_meta_transport {
     char *bind, *secret; /* own */
     unsigned raft_port, handshake_timeout_ms, pending_max;
     void (*on_peer)(void *ctx, uint64_t id, bool up);
+    uint64_t (*term)(void *ctx);
+    void (*on_term)(void *ctx, uint64_t id, uint64_t number, uint64_t term);
     void (*on_disowned)(void *ctx, uint64_t by);
     void *ctx;
 
