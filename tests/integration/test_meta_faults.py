@@ -104,6 +104,22 @@ class Service(harness.unittest.TestCase):
         harness.wait_until(lambda: self.cluster.leader_seen() is not None, 20, "a leader that all follow")
         self.assertEqual(self.get(), b"new")
 
+    def test_a_leader_that_was_frozen_reads_nothing_stale(self):
+        """When it thaws, the first thing that it finds is a read, and it does not know yet that another one leads."""
+        self.put("old")
+        leader = self.cluster.leader()
+        with leader.raw(timeout=10) as c:
+            c.ok("PING")
+            leader.stop()
+            c.send(harness.encode("KEYWAY", "LINEAR", "GET", "config", "key"))
+            self.link.close()
+            self.link.port = next(n.port for n in self.cluster.nodes if n is not leader)
+            self.put("new")
+            leader.cont()
+            self.assertNotEqual(c.read(), b"old")
+        harness.wait_until(lambda: self.cluster.leader_seen() is not None, 20, "a leader that all follow")
+        self.assertEqual(self.get(), b"new")
+
     def test_a_retried_request_is_applied_once(self):
         words = ("KEYWAY", "ID", "%032x" % 7, "PUT", "config", "once", "1")
         with self.cluster.leader().raw() as c:
