@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# alone: yes
 # sanitizers: no
 """
 `./dev bench`: that a run leaves samples and a table, that a proxy named on the command line takes part, that what is

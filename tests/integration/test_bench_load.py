@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# alone: yes
 """
 The load generator of the benchmark: that it sends what it says, to whom it says, counts every reply and every error,
 keeps its schedule, and does not take a broken run for a result. Against the port and, as a cluster client, the nodes.

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# alone: yes
 # sanitizers: no
 # timeout: 300
 """

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# alone: yes
 """
 Values of 64 MB (and of 512 MB with KEYWAY_BIG=1) through the proxy, which must pass them on without holding them:
 its memory grows by a few megabytes only. Clients that leave in the middle of a value harm nobody.

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# alone: yes
 """
 Connections: limits and their texts, idle timeout, clients that leave at the wrong moment, an orderly end (in-flight
 requests answered, new connections refused, exit code 0), and a start before any node is up.

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# alone: yes
 # sanitizers: no
 """
 What a request costs Keyway, in instructions and system calls: counted, therefore not noisy. More than 10 % above the

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# alone: yes
 """
 Failover by gossip, seen through the proxy: clients keep their connections, reads are retried in silence, a write
 that was on a link that died is -INDOUBT and is never repeated, what was not yet sent waits for the new primary.

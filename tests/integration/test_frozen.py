@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# alone: yes
 """
 A frozen shard (SIGSTOP): traffic to the others keeps its pace on the same worker, requests for the frozen one end
 by request-timeout with an error, and after SIGCONT everything is answered with the right values again.

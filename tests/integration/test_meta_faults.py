@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# alone: yes
 # timeout: 400
 # sanitizers: no
 """

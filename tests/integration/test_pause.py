@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# alone: yes
 # timeout: 200
 """CLIENT PAUSE and UNPAUSE: who waits, until when, in which order, and that waiting costs nothing."""
 

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# alone: yes
 """
 A client that asks for gigabytes and reads nothing: the proxy's memory stays bounded, others on the same shard and
 worker stay fast, what is read in the end is whole; client-output-buffer-limit disconnects it.

@@ -104,32 +104,29 @@ declared() {
     head -n 20 "$2" | sed -n "s/^# $1:[[:space:]]*//p" | head -n 1
 }
 
-# run_integration FOLDER FACTOR [NAME...]: the test files, or those, with the programs of a build folder. FACTOR
-# stretches the time that a file may take. Where it is more than 1 time is no object of the tests: two files run at once,
-# and those that declare "# sanitizers: no" do not run.
+# run_integration FOLDER FACTOR [NAME...]: the test files, or those, with the programs of a build folder; two at once, but
+# those that declare "# alone: yes", since they measure. FACTOR stretches the time that a file may take. Where it is more
+# than 1 time is no object: three at once, and those that declare "# sanitizers: no" do not run.
 run_integration() {
     local folder=$1
     local factor=$2
     shift 2
-    local file name seconds
+    local file name seconds most
     local names=()
     for file in tests/integration/test_*.py; do
         name=$(basename "$file" .py)
         [ $# -eq 0 ] || [[ " $* " == *" $name "* ]] || continue
         [ ${#only_tests[@]} -eq 0 ] || [[ " ${only_tests[*]} " == *" $name "* ]] || continue
         [ "$factor" -eq 1 ] || [ "$(declared sanitizers "$file")" != no ] || continue
+        most=$((factor == 1 ? 2 : 3))
+        [ "$factor" -gt 1 ] || [ "$(declared alone "$file")" != yes ] || most=1
+        while [ "$(jobs -rp | wc -l)" -ge "$most" ]; do wait -n; done
         seconds=$(declared timeout "$file")
         names+=("$name")
         start_counted "$name" $((${seconds:-300} * factor)) \
             env KEYWAY_BIN_DIR="$root/$folder/bin" "${steady[@]}" /usr/bin/python3 "$file" &
-        if [ "$factor" -eq 1 ]; then
-            wait
-            judge_counted "$name"
-        else
-            while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
-        fi
+        [ "$most" -gt 1 ] || wait
     done
-    [ "$factor" -gt 1 ] || return 0
     wait
     for name in "${names[@]}"; do judge_counted "$name"; done
 }
