@@ -1,6 +1,6 @@
 /*
- * Pages hang in chunks of 64; both count their references. An image refers to
- * the chunks, so that freezing touches one counter for 64 pages. The first
+ * Pages hang in chunks of 16; both count their references. An image refers to
+ * the chunks, so that freezing touches one counter for 16 pages. The first
  * change in a shared chunk copies the chunk (its pages are shared then), the
  * first change of a shared page copies the page. A page is ours alone when its
  * chunk is and it is itself.
@@ -20,7 +20,7 @@
 #include "raft/state/hash.h"
 
 enum {
-    CHUNK = 64,            /* pages in one */
+    CHUNK = 16,            /* pages in one: the first change in it after a freeze counts up so many, all over memory */
     ALLOC_STEP = 256,      /* the allocator's own, for pages of one to two KiB */
     PAGE_MARK = 0x45474150 /* "PAGE" */
 };

@@ -56,22 +56,18 @@ static void write_head(struct kw_str *out, const struct kw_meta_state *state) {
     kw_put32(out->data + HEADER_SUMMED - 8, (uint32_t)(out->len - HEADER));
 }
 
-/* Lists what is to be written one behind the other. */
+/* Lists what is to be written one behind the other: once, for the list itself is megabytes long. */
 static void collect_pieces(struct kw_meta_image *image) {
-    const struct kw_piece *from[TABLES];
-    size_t counts[TABLES], at = 1;
     image->piece_count = 1 + image->requests.count;
-    for (unsigned i = 0; i < TABLES; i++) {
-        from[i] = kw_ptable_image_pieces(image->tables[i], &counts[i]);
-        image->piece_count += counts[i];
-    }
+    for (unsigned i = 0; i < TABLES; i++) image->piece_count += kw_ptable_image_count(image->tables[i]);
     image->pieces = kw_malloc(image->piece_count * sizeof(*image->pieces));
-    image->pieces[0] = (struct kw_piece){image->head.data, image->head.len};
+    struct kw_piece *at = image->pieces;
+    *at++ = (struct kw_piece){image->head.data, image->head.len};
     for (unsigned i = 0; i < TABLES; i++) {
-        memcpy(image->pieces + at, from[i], counts[i] * sizeof(*image->pieces));
-        at += counts[i];
+        kw_ptable_image_pieces(image->tables[i], at);
+        at += kw_ptable_image_count(image->tables[i]);
     }
-    kw_pages_image_pieces(&image->requests, image->pieces + at);
+    kw_pages_image_pieces(&image->requests, at);
     for (size_t i = 0; i < image->piece_count; i++) image->bytes += image->pieces[i].len;
 }
 

@@ -52,16 +52,17 @@ bool kw_ptable_delete(struct kw_ptable *table, const void *key, size_t key_len);
  */
 bool kw_ptable_next(const struct kw_ptable *table, uint64_t *cursor, struct kw_ptable_item *out);
 
-/* A picture of the table as it is now; it never changes. Costs a reference a page. */
+/* A picture of the table as it is now; it never changes. Costs a reference for every few pages. */
 struct kw_ptable_image;
 struct kw_ptable_image *kw_ptable_freeze(struct kw_ptable *table);
-/* Its pieces, to be written one behind the other: `*count` of them, borrowed until kw_ptable_image_free. Each carries
- * its checksum. */
+/* Its pieces, to be written one behind the other: each carries its checksum, and is borrowed until
+ * kw_ptable_image_free. `pieces` has room for kw_ptable_image_count of them. */
 struct kw_piece {
     const void *base;
     size_t len;
 };
-const struct kw_piece *kw_ptable_image_pieces(const struct kw_ptable_image *image, size_t *count);
+size_t kw_ptable_image_count(const struct kw_ptable_image *image);
+void kw_ptable_image_pieces(const struct kw_ptable_image *image, struct kw_piece *pieces);
 void kw_ptable_image_free(struct kw_ptable_image *image); /* any thread */
 
 /*

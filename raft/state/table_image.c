@@ -24,8 +24,6 @@ enum { FEW_ITEMS = 64 }; /* of a page, whose hashes are compared each with each 
 struct kw_ptable_image {
     unsigned char header[HEADER];
     struct kw_pages_image buckets, large;
-    struct kw_piece *pieces; /* own */
-    size_t piece_count;
 };
 
 struct kw_ptable_image *kw_ptable_freeze(struct kw_ptable *table) {
@@ -41,23 +39,22 @@ struct kw_ptable_image *kw_ptable_freeze(struct kw_ptable *table) {
 
     kw_pages_freeze(&table->buckets, &image->buckets);
     kw_pages_freeze(&table->large, &image->large);
-    image->piece_count = 1 + image->buckets.count + image->large.count;
-    image->pieces = kw_malloc(image->piece_count * sizeof(*image->pieces));
-    image->pieces[0] = (struct kw_piece){image->header, HEADER};
-    kw_pages_image_pieces(&image->buckets, image->pieces + 1);
-    kw_pages_image_pieces(&image->large, image->pieces + 1 + image->buckets.count);
     return image;
 }
 
-const struct kw_piece *kw_ptable_image_pieces(const struct kw_ptable_image *image, size_t *count) {
-    *count = image->piece_count;
-    return image->pieces;
+size_t kw_ptable_image_count(const struct kw_ptable_image *image) {
+    return 1 + image->buckets.count + image->large.count;
+}
+
+void kw_ptable_image_pieces(const struct kw_ptable_image *image, struct kw_piece *pieces) {
+    pieces[0] = (struct kw_piece){image->header, HEADER};
+    kw_pages_image_pieces(&image->buckets, pieces + 1);
+    kw_pages_image_pieces(&image->large, pieces + 1 + image->buckets.count);
 }
 
 void kw_ptable_image_free(struct kw_ptable_image *image) {
     kw_pages_image_deinit(&image->buckets);
     kw_pages_image_deinit(&image->large);
-    kw_free(image->pieces);
     kw_free(image);
 }
 

@@ -2,10 +2,10 @@
  * The replica: libraft behind its guard, the state machine, and the ways in:
  * submit, linearizable read, membership. One loop thread owns all of it.
  *
- * Submissions of one loop turn travel as one log entry (KW_RECORD_BATCH_MAX
- * records or KW_RECORD_ENTRY_MAX bytes) and at most a few entries are under way at once; the rest waits in a
- * bounded queue. Reads that ask for it are confirmed by a barrier that was submitted after they came; those of one turn
- * share it, or ride on that turn's entry.
+ * Submissions of one loop turn travel as one log entry (up to 256 records or
+ * KW_RECORD_ENTRY_MAX bytes) and at most a few entries are under way at once; the rest waits in a bounded queue. Reads
+ * that ask for it are confirmed by a barrier that was submitted after they came; those of one turn share it, or ride on
+ * that turn's entry.
  *
  * Callbacks come in the poll, timer, check or prepare phase of a loop turn. What a caller writes out later from a
  * prepare handle of its own still leaves within that turn: a callback of the prepare phase is followed by a turn that

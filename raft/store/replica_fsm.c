@@ -40,7 +40,7 @@ static int fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buffer, voi
     return 0;
 }
 
-/* The pieces are borrowed from the image until fsm_snapshot_done. */
+/* The pieces and their list are borrowed from the image until fsm_snapshot_done. */
 static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs) {
     struct kw_replica *replica = fsm->data;
     if (replica->failed || replica->image) return RAFT_BUSY;
@@ -48,13 +48,12 @@ static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsign
     raft_set_snapshot_threshold(&replica->raft, replica->options.snapshot_entries);
     size_t count = 0;
     const struct kw_piece *pieces = kw_meta_image_pieces(replica->image, &count);
-    struct raft_buffer *list = kw_malloc(count * sizeof(*list));
-    unsigned used = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (pieces[i].len > 0) list[used++] = (struct raft_buffer){(void *)(uintptr_t)pieces[i].base, pieces[i].len};
-    }
-    *bufs = list;
-    *n_bufs = used;
+    _Static_assert(sizeof(struct kw_piece) == sizeof(struct raft_buffer) &&
+                       offsetof(struct kw_piece, base) == offsetof(struct raft_buffer, base) &&
+                       offsetof(struct kw_piece, len) == offsetof(struct raft_buffer, len),
+                   "a list of the one is a list of the other");
+    *bufs = (struct raft_buffer *)(uintptr_t)pieces;
+    *n_bufs = (unsigned)count;
     return 0;
 }
 
@@ -92,7 +91,6 @@ static void release_image(struct kw_replica *replica) {
 /* Runs after each fsm_snapshot that succeeded, whether it was written or not. */
 static int fsm_snapshot_done(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs) {
     struct kw_replica *replica = fsm->data;
-    kw_free(*bufs);
     *bufs = NULL;
     *n_bufs = 0;
     release_image(replica);

@@ -27,6 +27,7 @@
 #include "raft/store/transport.h"
 
 enum {
+    KW_REPLICA_BATCH_MAX = 256,  /* records of one entry: what is applied at a time, while the loop waits */
     KW_REPLICA_ENTRIES_MAX = 4,  /* entries of ours under way at once */
     KW_REPLICA_BARRIERS_MAX = 2, /* barriers under way at once */
     KW_REPLICA_ROUNDS_MAX = 4,   /* rounds of questions under way at once */

@@ -79,7 +79,7 @@ static struct kw_batch *batch_new(struct kw_replica *replica) {
 static struct kw_batch *batch_with_room(struct kw_replica *replica, size_t len) {
     struct kw_batch *batch = replica->queue.tail;
     if (!batch) return batch_new(replica);
-    bool full = batch->count == KW_RECORD_BATCH_MAX;
+    bool full = batch->count == KW_REPLICA_BATCH_MAX;
     if (full || (batch->count > 0 && batch->entry.len + len > KW_RECORD_ENTRY_MAX)) return batch_new(replica);
     return batch;
 }

@@ -277,6 +277,7 @@ def state_sample(service, fills, seconds):
         "snapshot_s": max(snapshot_seconds(node) for node in service.nodes),
         "snapshots": taken,
         "stall_ms": most(service, "raft", "longest_turn_us") / MS,
+        "stall_cpu_ms": most(service, "raft", "longest_turn_cpu_us") / MS,
         "stall_empty_ms": empty_turn,
         "stall_fill_ms": filled_turn,
         "ping_max_ms": ping,

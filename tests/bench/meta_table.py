@@ -59,6 +59,7 @@ FIGURES = {
         Figure("written a second", field("fill_per_second")),
         Figure("snapshot s", field("snapshot_s"), 2),
         Figure("longest turn of a loop ms", field("stall_ms"), 1),
+        Figure("the same, processor time", field("stall_cpu_ms"), 1),
         Figure("the same, behind the fill", field("stall_fill_ms"), 1),
         Figure("the same, still empty", field("stall_empty_ms"), 1),
         Figure("longest PING ms", field("ping_max_ms"), 1),
