@@ -24,7 +24,7 @@ static int help(void) {
     (void)fputs("usage: keyway-cli detach [OPTION ...]\n"
                 "\n"
                 "The metadata service forgets the cluster that is attached; its nodes run on and keep their data.\n"
-                "Proxies go back to their own --cluster-nodes.\n"
+                "Proxies go on with the nodes that they know, and with their own --cluster-nodes.\n"
                 "\n",
                 stdout);
     kw_cli_args_options_print(options, KW_ARRAY_LEN(options));

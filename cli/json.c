@@ -5,18 +5,39 @@
 
 #include "cli/reply.h"
 
-void kw_cli_json_text(struct kw_str *out, const char *text) {
+/* Bytes of the character at `text`; 0: it is no UTF-8 (RFC 3629: shortest form, no surrogates, up to U+10FFFF). */
+static size_t character_len(const char *text, size_t len) {
+    const unsigned char *at = (const unsigned char *)text;
+    size_t want = at[0] < 0x80 ? 1 : at[0] < 0xc2 ? 0 : at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : at[0] < 0xf5 ? 4 : 0;
+    if (want > len) return 0;
+    for (size_t i = 1; i < want; i++) {
+        if ((at[i] & 0xc0) != 0x80) return 0;
+    }
+    if (want == 3 && ((at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xed && at[1] > 0x9f))) return 0;
+    if (want == 4 && ((at[0] == 0xf0 && at[1] < 0x90) || (at[0] == 0xf4 && at[1] > 0x8f))) return 0;
+    return want;
+}
+
+static void bytes_print(struct kw_str *out, const char *text, size_t len) {
     kw_str_append_text(out, "\"");
-    for (; *text != '\0'; text++) {
-        unsigned char c = (unsigned char)*text;
+    for (size_t i = 0; i < len;) {
+        unsigned char c = (unsigned char)text[i];
+        size_t whole = character_len(text + i, len - i);
         if (c == '"' || c == '\\')
             kw_str_printf(out, "\\%c", c);
         else if (c < 0x20)
             kw_str_printf(out, "\\u%04x", c);
+        else if (whole == 0)
+            kw_str_append_text(out, "\\ufffd");
         else
-            kw_str_append(out, text, 1);
+            kw_str_append(out, text + i, whole);
+        i += whole == 0 ? 1 : whole;
     }
     kw_str_append_text(out, "\"");
+}
+
+void kw_cli_json_text(struct kw_str *out, const char *text) {
+    bytes_print(out, text, strlen(text));
 }
 
 static void array_print(struct kw_str *out, const redisReply *list) {
@@ -33,7 +54,7 @@ void kw_cli_json_value(struct kw_str *out, const redisReply *value) {
     case REDIS_REPLY_INTEGER: kw_str_printf(out, "%lld", value->integer); break;
     case REDIS_REPLY_STRING:
     case REDIS_REPLY_STATUS:
-    case REDIS_REPLY_ERROR: kw_cli_json_text(out, value->str); break;
+    case REDIS_REPLY_ERROR: bytes_print(out, value->str, value->len); break;
     case REDIS_REPLY_ARRAY: array_print(out, value); break;
     default: kw_str_append_text(out, "null"); break;
     }

@@ -6,7 +6,7 @@
 
 #include "base/str.h"
 
-/* A JSON string; quotes and control characters escaped, bytes that are no UTF-8 passed as they are. */
+/* A JSON string; quotes and control characters escaped, U+FFFD for bytes that are no UTF-8. */
 void kw_cli_json_text(struct kw_str *out, const char *text);
 
 /* A value of a reply as it is: number, string, null, array. */

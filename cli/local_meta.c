@@ -201,19 +201,34 @@ static int gave_up(const struct kw_cli_local_state *state, unsigned index, const
     return code;
 }
 
+/*
+ * Node `index` is not there: it was not started, or has ended at once (removed from the service, its folder damaged). 0
+ * while those that are not `out` can go on without it.
+ */
+static int out_judge(const struct kw_cli_local_state *state, unsigned index, const bool *out) {
+    unsigned left = 0;
+    for (unsigned i = 0; i < state->meta_count; i++) left += !out[i];
+    if (kw_cli_local_meta_lost(state, index)) return 0; /* was judged before the start */
+    if (!state->meta_formed || left <= state->meta_count / 2) return gave_up(state, index, "ended", KW_ECLOSED);
+    return gave_up(state, index, "ended; the others go on without it", 0);
+}
+
 int kw_cli_local_metas_wait(struct kw_cli_local_state *state, uint64_t deadline_ms) {
     char secret[KW_CLI_SECRET_MAX];
     char why[KW_CLI_LOCAL_WHY_SIZE];
     bool leads = false;
+    bool out[KW_CLI_LOCAL_META_MAX] = {false};
     if (state->meta_count == 0) return 0;
     int rc = kw_cli_secret_read(kw_cli_local_path(state, KW_CLI_LOCAL_SECRET), secret);
     if (rc != 0) return rc;
     for (unsigned i = 0; i < state->meta_count || !leads;) {
         if (i == state->meta_count) i = 0; /* all follow one whom nobody has seen lead: look again */
-        bool alive = kw_process_alive(&state->metas[i].process);
-        bool lost = !alive && kw_cli_local_meta_lost(state, i);
-        if (!alive && !lost) return gave_up(state, i, "ended", KW_ECLOSED);
-        if (lost || follows(state, i, secret, &leads, why)) {
+        if (!kw_process_alive(&state->metas[i].process) && !out[i]) {
+            out[i] = true;
+            rc = out_judge(state, i, out);
+            if (rc != 0) return rc;
+        }
+        if (out[i] || follows(state, i, secret, &leads, why)) {
             i++;
             if (i < state->meta_count || leads) continue;
             (void)snprintf(why, sizeof(why), "it follows a leader that none of them is");

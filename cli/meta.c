@@ -13,13 +13,14 @@
 #include "cli/command.h"
 #include "cli/report.h"
 
-enum { DEFAULT_TIMEOUT_S = 30, TIMEOUT_MAX_S = 3600 };
+/* By default longer than a node that is added may take to come (raft/store: 30 s), so that its own answer is heard. */
+enum { DEFAULT_TIMEOUT_S = 45, TIMEOUT_MAX_S = 3600 };
 enum { OPT_TIMEOUT = KW_CLI_META_OPT_LAST + 1, OPT_FORCE, OPT_JSON };
 enum { ON_LIST = 1, ON_CHANGE = 2, ON_BACKUP = 4 };
 
 static const struct kw_cli_option options_table[] = {
     KW_CLI_META_OPTIONS,
-    {"timeout", "N", "seconds until it gives up (default 30)", OPT_TIMEOUT, 0},
+    {"timeout", "N", "seconds until it gives up (default 45)", OPT_TIMEOUT, 0},
     {"force", NULL, "overwrite the file (backup)", OPT_FORCE, ON_BACKUP},
     {"json", NULL, "for programs (list)", OPT_JSON, ON_LIST},
 };
@@ -114,9 +115,8 @@ int kw_cli_meta_failed(const struct kw_cli_meta_link *link, const struct kw_cli_
     switch (kw_cli_meta_link_code(link)) {
     case KW_EUNREACHABLE: kw_report_error("%s: no metadata node answers (%s): %s", what, target->origin, error); break;
     case KW_EINDOUBT:
-        kw_report_error(
-            "%s: the answer was lost, so it may have been done or not: look with `keyway-cli meta list` (%s)", what,
-            error);
+        kw_report_error("%s: the answer was lost, so it may have been done or not: look with `keyway-cli status` (%s)",
+                        what, error);
         break;
     case KW_ENOTLEADER: kw_report_error("%s: the metadata service has no leader now (%s)", what, error); break;
     default: kw_report_error("%s: %s", what, error); break;

@@ -131,7 +131,7 @@ static const struct error_row {
 } error_rows[] = {
     {"NOTLEADER", KW_ENOTLEADER, GO_ON}, {"NOLEADER", KW_ENOTLEADER, WAIT},   {"BUSY", KW_ELIMIT, WAIT},
     {"INDOUBT", KW_EINDOUBT, UNSURE},    {"NOAUTH", KW_EINVALID, REFUSED},    {"WRONGPASS", KW_EINVALID, REFUSED},
-    {"NOTFOUND", KW_EUNKNOWN, REFUSED},  {"CONFLICT", KW_ECONFLICT, REFUSED},
+    {"NOTFOUND", KW_EUNKNOWN, REFUSED},  {"CONFLICT", KW_ECONFLICT, REFUSED}, {"LOADING", KW_EUNREACHABLE, GO_ON},
 };
 
 /* Judges an error reply and keeps its text. */
@@ -178,20 +178,21 @@ static enum verdict attempt(struct kw_cli_meta_link *link, bool once, uint64_t d
     return verdict;
 }
 
-static redisReply *call(struct kw_cli_meta_link *link, bool once, const char **words, const size_t *lens,
-                        size_t count) {
+static redisReply *call(struct kw_cli_meta_link *link, enum kw_cli_meta_mode mode, const char **words,
+                        const size_t *lens, size_t count) {
     uint64_t deadline_ms = kw_clock_ms() + link->limit_ms;
+    bool once = mode == KW_CLI_META_ONCE;
+    bool unsure = false; /* an answer was lost: the refusal of a later try says nothing of that one */
     for (unsigned tries = 1;; tries++) {
         redisReply *reply = NULL;
         enum verdict verdict = attempt(link, once, deadline_ms, words, lens, count, &reply);
         if (verdict == DONE) return reply;
         if (verdict == REFUSED) return NULL;
         disconnect(link);
-        if (verdict == UNSURE && once) {
-            link->code = KW_EINDOUBT;
-            return NULL;
-        }
-        if (kw_clock_ms() >= deadline_ms) return NULL;
+        unsure |= verdict == UNSURE;
+        bool late = kw_clock_ms() >= deadline_ms;
+        if (unsure && (once || (late && mode == KW_CLI_META_WRITE))) link->code = KW_EINDOUBT;
+        if (late || (unsure && once)) return NULL;
         /* A named leader is tried at once; a fruitless round is followed by a pause. */
         bool pause =
             verdict == WAIT || (link->hint.port == 0 && tries % link->target->node_count == 0) || tries > WORDS_MAX;
@@ -226,7 +227,7 @@ redisReply *kw_cli_meta_ask_words(struct kw_cli_meta_link *link, enum kw_cli_met
         all[n] = words[i];
         sizes[n++] = lens[i];
     }
-    return call(link, mode == KW_CLI_META_ONCE, all, sizes, n);
+    return call(link, mode, all, sizes, n);
 }
 
 redisReply *kw_cli_meta_ask(struct kw_cli_meta_link *link, enum kw_cli_meta_mode mode, ...) {

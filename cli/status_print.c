@@ -273,9 +273,11 @@ void kw_cli_status_members_json(const struct kw_cli_status *status, struct kw_st
         kw_str_printf(out, ", \"raft_port\": %lld, \"voter\": %s, \"match_index\": %lld, \"answers\": %s",
                       kw_cli_map_int(map, "raft_port", 0), kw_cli_map_int(map, "voter", 1) != 0 ? "true" : "false",
                       kw_cli_map_int(map, "match_index", 0), member->answers ? "true" : "false");
-        if (member->answers)
-            kw_str_printf(out, ", \"role\": \"%s\", \"term\": %lld, \"applied_index\": %lld", member->role,
-                          member->term, member->applied_index);
+        if (member->answers) {
+            kw_str_append_text(out, ", \"role\": ");
+            kw_cli_json_text(out, member->role);
+            kw_str_printf(out, ", \"term\": %lld, \"applied_index\": %lld", member->term, member->applied_index);
+        }
         kw_str_append_text(out, "}");
     }
     kw_str_append_text(out, "]");

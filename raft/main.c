@@ -54,7 +54,6 @@ static bool read_identity(const char *dir, unsigned long long *id, char cluster[
 }
 
 static int check_dir(const char *dir) {
-    struct kw_disk *disk;
     enum kw_disk_found found;
     unsigned long long id = 0;
     char cluster[256] = "", why[KW_DISK_WHY_SIZE] = "";
@@ -65,13 +64,12 @@ static int check_dir(const char *dir) {
                 dir);
         return KW_META_EXIT_FOLDER;
     }
-    if (kw_disk_open(&disk, dir, id, cluster, &found, why, sizeof(why))) {
+    if (kw_disk_look(dir, id, cluster, &found, why, sizeof(why))) {
         fprintf(stderr, "keyway-meta: %s\n", why);
         return KW_META_EXIT_FOLDER;
     }
     printf("%s: node %llu of \"%s\", %s\n", dir, id, cluster,
            found == KW_DISK_EMPTY ? "nothing written yet" : "everything in it can be read");
-    kw_disk_close(disk);
     return 0;
 }
 

@@ -32,11 +32,13 @@ struct kw_observer {
     bool leader;
     bool submitting;
     bool closing;
-    struct kw_topology *seen; /* own reference; what was published last */
+    struct kw_map *begun_with; /* own reference: the map whose nodes were asked first */
+    struct kw_topology *seen;  /* own reference; what was published last */
     /* What was looked at last, and is not looked at again: own references. */
     struct kw_map *judged_map;
     struct kw_topology *judged_seen;
     struct kw_topology *written; /* own reference: the picture that was committed last */
+    uint64_t written_version;    /* the map that it became */
     unsigned open;               /* closes under way */
     void (*closed)(void *ctx);
     void *ctx;
@@ -138,6 +140,7 @@ static void on_written(void *ctx, int code, const struct kw_meta_result *result)
         /* Refused as it is, it would be refused again. */
         if (code || result->code == KW_ECONFLICT) remember(observer, NULL, NULL);
     } else {
+        observer->written_version = result->version;
         kw_log(KW_LOG_NOTICE, "observer: the nodes have changed: map version %llu",
                (unsigned long long)result->version);
     }
@@ -170,7 +173,7 @@ static void look(struct kw_observer *observer) {
     if (refusal) {
         static struct kw_log_limit limit;
         kw_log_limited(&limit, KW_LOG_NOTICE, "observer: what the nodes say is not taken: %s", refusal);
-    } else if (seen != observer->written && !kw_map_equal(map, fresh)) {
+    } else if ((seen != observer->written || map->version != observer->written_version) && !kw_map_equal(map, fresh)) {
         submit(observer, map, fresh);
     }
     kw_map_unref(fresh);
@@ -203,7 +206,7 @@ static void seeds_of(const struct kw_map *map, struct kw_str *seeds) {
     }
 }
 
-static void start(struct kw_observer *observer, const struct kw_map *map) {
+static void start(struct kw_observer *observer, struct kw_map *map) {
     struct kw_str seeds = {0};
     seeds_of(map, &seeds);
     struct kw_discovery_options options = {
@@ -220,6 +223,7 @@ static void start(struct kw_observer *observer, const struct kw_map *map) {
         observer->discovery = NULL;
     } else {
         kw_log(KW_LOG_NOTICE, "observer: watching the %u nodes of the cluster", map->node_count);
+        observer->begun_with = kw_map_ref(map);
         observer->offsets = kw_offsets_new(observer->loop, &observer->auth);
         kw_discovery_start(observer->discovery);
     }
@@ -242,16 +246,24 @@ static void stop(struct kw_observer *observer) {
     kw_topology_unref(observer->seen);
     kw_topology_unref(observer->written);
     observer->seen = observer->written = NULL;
+    kw_map_unref(observer->begun_with);
+    observer->begun_with = NULL;
     remember(observer, NULL, NULL);
     if (!observer->closing) kw_log(KW_LOG_NOTICE, "observer: stopped");
 }
 
+/* The map has come to name another cluster than the one that is watched, or asked for while none of it answers. */
+static bool watches_another(const struct kw_observer *observer, const struct kw_map *map) {
+    if (!observer->discovery) return false;
+    if (observer->seen && !observer->seen->standalone) return !shares_a_node(map, observer->seen);
+    return !kw_map_shares_a_node(map, observer->begun_with);
+}
+
 void kw_observer_update(struct kw_observer *observer, bool leader) {
-    const struct kw_map *map = kw_meta_state_map(kw_replica_state(observer->replica));
+    struct kw_map *map = kw_meta_state_map(kw_replica_state(observer->replica));
     bool wanted = leader && map->node_count > 0;
     observer->leader = leader;
-    bool other = observer->seen && !observer->seen->standalone && !shares_a_node(map, observer->seen);
-    if (!wanted || other) stop(observer);
+    if (!wanted || watches_another(observer, map)) stop(observer);
     if (wanted && !observer->discovery) start(observer, map);
     look(observer);
 }

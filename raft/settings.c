@@ -143,6 +143,14 @@ static int judge_address(const struct kw_meta_settings *settings, struct kw_meta
     }
     const struct kw_meta_peer *own = own_entry(out, (uint64_t)settings->id);
     if (own && !settings->announce[0]) {
+        if (own->address.port != (unsigned)settings->port ||
+            (settings->raft_port && own->address.raft_port != (unsigned)settings->raft_port)) {
+            snprintf(why, why_size,
+                     "peers gives this node the ports %u and %u, port and raft-port are %lld and %lld: correct one of "
+                     "them, or set announce",
+                     (unsigned)own->address.port, (unsigned)own->address.raft_port, settings->port, raft_port);
+            return KW_EINVALID;
+        }
         out->address = own->address;
         return 0;
     }

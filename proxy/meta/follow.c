@@ -54,7 +54,7 @@ static void on_map(void *ctx, struct kw_map *map) {
     struct kw_follow *follow = ctx;
     bool news = !follow->map || follow->map->version != map->version;
     kw_log(news ? KW_LOG_NOTICE : KW_LOG_VERBOSE, "metadata: map %llu: %u nodes%s", (unsigned long long)map->version,
-           map->node_count, map->version == 0 ? " (no cluster is attached)" : "");
+           map->node_count, map->node_count == 0 ? " (no cluster is attached)" : "");
     kw_map_unref(follow->map);
     follow->map = kw_map_ref(map);
     believe(follow);

@@ -144,7 +144,8 @@ static void say(struct kw_meta_client *c, enum kw_meta_call_kind kind, size_t ar
 static void say_watch(struct kw_meta_client *c, bool anew) {
     char version[VERSION_SIZE];
     const char *argv[] = {"KEYWAY", "WATCH", "VERSION", version};
-    bool held = !anew && c->map && c->map->version > 0;
+    /* Who was gone for long may have come back as another, from a backup: its versions are not those of before. */
+    bool held = !anew && !c->told_down && c->map && c->map->version > 0;
     snprintf(version, sizeof(version), "%llu", held ? (unsigned long long)c->map->version : 0ULL);
     say(c, KW_META_CALL_WATCH, held ? 4 : 2, argv);
 }
@@ -388,12 +389,26 @@ static void on_following(struct kw_meta_client *c) {
 
 /* ---- replies ---- */
 
+/* The node did nothing of what it was asked. */
+static bool is_refusal(const char *bytes, size_t len) {
+    static const char *const words[] = {"NOTLEADER", "NOLEADER", "BUSY", "LOADING"};
+    for (size_t i = 0; i < KW_ARRAY_LEN(words); i++) {
+        if (kw_meta_is_error(bytes, len, words[i])) return true;
+    }
+    return false;
+}
+
 static void deliver(struct kw_meta_client *c, struct kw_meta_call *call, const char *bytes, size_t len) {
     struct kw_str text = {0};
     struct kw_arg leader;
     if (call->fn && call->moves < MOVES_MAX && kw_meta_is_notleader(bytes, len, &leader) && plan_move_to(c, &leader)) {
         call->moves++;
         kw_meta_calls_append(&c->calls.waiting, call);
+        return;
+    }
+    if (call->may_have_run && is_refusal(bytes, len)) {
+        /* Of this try: it says nothing of the one whose answer was lost. */
+        kw_meta_call_finish(&c->calls, call, KW_ELINKLOST, NULL, 0);
         return;
     }
     int err = 0;

@@ -59,7 +59,7 @@ struct kw_meta_client_options {
     unsigned alive_timeout_ms;                      /* a node silent for longer is left; 0: 3000 */
     unsigned register_ms;                           /* between signs of life; 0: 5000 */
     unsigned ask_timeout_ms;                        /* 0: 5000 */
-    /* A map, borrowed: kw_map_ref() to keep it. Version 0: the service knows of no cluster. */
+    /* A map, borrowed: kw_map_ref() to keep it. Without nodes: the service knows of no cluster. */
     void (*on_map)(void *ctx, struct kw_map *map);
     /*
      * `up`: a node is being followed now, perhaps another one than before. Not `up`: every node known has been tried in

@@ -13,6 +13,7 @@
 #include "base/base.h"
 #include "base/error.h"
 #include "raft/door/door_internal.h"
+#include "raft/state/hash.h"
 
 const struct kw_meta_state *kw_door_state(const struct kw_door *door) {
     return kw_replica_state(door->replica);
@@ -142,8 +143,11 @@ void kw_door_request_id(unsigned char out[KW_REQUEST_ID_SIZE], const struct kw_d
     memset(out, 0, KW_REQUEST_ID_SIZE);
     if (!call->has_id) return;
     memcpy(out, call->request_id, KW_REQUEST_ID_SIZE);
-    /* Each record needs an id of its own, the same one when the request is sent again. */
-    for (unsigned i = 0; i < 4; i++) out[KW_REQUEST_ID_SIZE - 1 - i] ^= (unsigned char)(nth >> (8 * i));
+    if (nth == 0) return;
+    /* Each record needs an id of its own, the same one when the request is sent again; not that of the next request of
+     * a client that counts. */
+    uint64_t mix = kw_hash64(call->request_id, KW_REQUEST_ID_SIZE, nth);
+    for (unsigned i = 0; i < sizeof(mix); i++) out[i] ^= (unsigned char)(mix >> (8 * i));
 }
 
 void kw_door_submit(struct kw_door_call *call, struct kw_record *record, kw_door_answer *answer) {

@@ -23,6 +23,7 @@
 
 enum {
     KW_DOOR_READ_SIZE = 64 * 1024,
+    KW_DOOR_BULK_MAX = 512 * 1024 * 1024,  /* of one word of a request; a backup must fit, to come back */
     KW_DOOR_OUTPUT_MAX = 64 * 1024 * 1024, /* unread bytes of one connection; more closes it */
     KW_DOOR_OUT_HIGH = 1024 * 1024,        /* unread bytes from which no more requests are taken */
     KW_DOOR_INFLIGHT_MAX = 1024,           /* requests of one connection that wait; no more are taken then */

@@ -30,19 +30,6 @@ static struct kw_map *map_of_text(struct kw_door_call *call, const struct kw_arg
     return map;
 }
 
-static bool share_a_node(const struct kw_map *a, const struct kw_map *b) {
-    for (unsigned i = 0, j = 0; i < a->node_count && j < b->node_count;) {
-        int cmp = strcmp(a->nodes[i].id, b->nodes[j].id); /* both are sorted by id */
-        if (cmp == 0) return true;
-        if (cmp < 0) {
-            i++;
-        } else {
-            j++;
-        }
-    }
-    return false;
-}
-
 /* ATTACH text [REPLACE] */
 void kw_door_attach(struct kw_door_call *call) {
     bool replace = call->arg_count == 2 && kw_door_is(&call->args[1], "replace");
@@ -57,7 +44,7 @@ void kw_door_attach(struct kw_door_call *call) {
     const struct kw_map *now = kw_meta_state_map(kw_door_state(call->door));
     struct kw_map *fresh = map_of_text(call, &call->args[0]);
     if (!fresh) return;
-    if (now->node_count > 0 && !replace && !share_a_node(now, fresh)) {
+    if (now->node_count > 0 && !replace && !kw_map_shares_a_node(now, fresh)) {
         kw_str_resp_error(call->out, "ERR another cluster is attached: detach first (KEYWAY DETACH), or say REPLACE");
     } else {
         struct kw_str bytes = {0};

@@ -14,7 +14,13 @@
 void kw_door_backup(struct kw_door_call *call) {
     /* A backup is always confirmed, so it has a slot. */
     call->slot->image = kw_replica_backup(call->door->replica);
-    if (!call->slot->image) kw_str_resp_error(call->out, "ERR out of memory");
+    if (kw_meta_image_bytes(call->slot->image) <= KW_DOOR_BULK_MAX) return;
+    kw_meta_image_free(call->slot->image);
+    call->slot->image = NULL;
+    kw_str_resp_error(call->out,
+                      "ERR the state has more than %d MiB, which RESTORE could not take back: copy the data "
+                      "folder of a node that is stopped",
+                      KW_DOOR_BULK_MAX / (1024 * 1024));
 }
 
 /* The bytes while their parts are under way. */

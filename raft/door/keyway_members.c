@@ -41,6 +41,9 @@ static bool is_member(const struct kw_replica_facts *facts, uint64_t id) {
     return false;
 }
 
+/* In the place of the id of a node. */
+enum { TRANSFERS = 0 };
+
 /* What a change of the members came to; `count` holds the id. */
 static void on_changed(void *ctx, int code, const struct kw_meta_result *result) {
     (void)result;
@@ -52,7 +55,16 @@ static void on_changed(void *ctx, int code, const struct kw_meta_result *result)
         kw_str_resp_error(&slot->reply, "BUSY another change of the members is under way: try again when it is done");
         break;
     case KW_EINVALID: kw_str_resp_error(&slot->reply, "ERR %s", what); break;
+    case KW_EINDOUBT:
+    case KW_ECLOSED:
+        kw_str_resp_error(&slot->reply, "INDOUBT leadership changed meanwhile: look at KEYWAY META LIST, the same "
+                                        "command can be sent again");
+        break;
     case KW_ETIMEOUT:
+        if (slot->count == TRANSFERS) {
+            kw_str_resp_error(&slot->reply, "ERR the leadership was not taken over in time: it stays here");
+            break;
+        }
         kw_str_resp_error(&slot->reply,
                           "ERR node %lld did not come in time: is it running, with the same secret and cluster-name?",
                           slot->count);
@@ -127,7 +139,7 @@ void kw_door_meta_transfer(struct kw_door_call *call) {
         kw_str_resp_simple(call->out, "OK");
         return;
     }
-    struct kw_door_slot *slot = change_slot(call, id, "there is no other voter that could lead");
+    struct kw_door_slot *slot = change_slot(call, TRANSFERS, "there is no other voter that could lead");
     int err = kw_replica_transfer(call->door->replica, id, on_changed, slot);
     if (err) on_changed(slot, err, NULL);
 }

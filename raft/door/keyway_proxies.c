@@ -19,6 +19,7 @@ enum { SILENCE_MAX_MS = 30 * 1000, DELETES_A_TICK = 256, TEXT_MAX = 256 };
 struct heard {
     struct kw_table_node node;
     uint64_t at_ms;
+    bool spoke; /* to this leader; else at_ms is when it began to lead */
     size_t id_len;
     char id[];
 };
@@ -121,7 +122,7 @@ void kw_door_proxies(struct kw_door_call *call) {
         kw_door_pair_bulk(call->out, "version", version.data, version.len);
         kw_door_pair_int(call->out, "workers", number_of(workers));
         kw_door_pair_int(call->out, "map_version", number_of(map_version));
-        kw_door_pair_int(call->out, "idle_ms", one ? (long long)(now - one->at_ms) : -1);
+        kw_door_pair_int(call->out, "idle_ms", one && one->spoke ? (long long)(now - one->at_ms) : -1);
     }
 }
 
@@ -166,7 +167,9 @@ void kw_door_proxy_register(struct kw_door_call *call) {
     struct kw_ptable_item item;
     kw_str_printf(&value, "%.*s %.*s %llu %llu", (int)call->args[1].len, call->args[1].data, (int)call->args[2].len,
                   call->args[2].data, (unsigned long long)workers, (unsigned long long)map_version);
-    heard_get(door, id->data, id->len)->at_ms = uv_now(door->loop);
+    struct heard *one = heard_get(door, id->data, id->len);
+    one->at_ms = uv_now(door->loop);
+    one->spoke = true;
     bool known = kw_ptable_get(kw_meta_state_table(kw_door_state(door), KW_META_PROXIES), id->data, id->len, &item);
     if (known && item.value_len == value.len && memcmp(item.value, value.data, value.len) == 0) {
         kw_str_resp_simple(call->out, "OK");

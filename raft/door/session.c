@@ -15,14 +15,13 @@
 
 enum { KEEPALIVE_S = 60, UNKNOWN_BULK_MAX = 16384, UNKNOWN_ARGS_MAX = 10, CARRY_FIRST = 16 * 1024 };
 
-static const long long bulk_max = 512LL * 1024 * 1024;
 static const size_t carry_max = 1024ULL * 1024 * 1024;
 
 static struct kw_request_limits limits_of(const struct kw_door_session *session) {
     return (struct kw_request_limits){
-        .max_bulk_len = bulk_max,
+        .max_bulk_len = KW_DOOR_BULK_MAX,
         .max_multibulk = session->authenticated ? INT_MAX : UNKNOWN_ARGS_MAX,
-        .max_bulk_unauth = session->authenticated ? bulk_max : UNKNOWN_BULK_MAX,
+        .max_bulk_unauth = session->authenticated ? KW_DOOR_BULK_MAX : UNKNOWN_BULK_MAX,
         .big_min = SIZE_MAX,
     };
 }

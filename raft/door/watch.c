@@ -227,6 +227,7 @@ void kw_door_watch(struct kw_door_call *call) {
     kw_str_resp_simple(call->out, "OK");
     kw_door_reply(session, call->out);
     kw_str_clear(call->out); /* it is on its way, before what follows */
+    if (session->closing) return;
     watch_start(session);
     push_map(session);
     struct kw_chunk *alive = session->closing ? NULL : alive_frame(call->door);

@@ -124,3 +124,16 @@ bool kw_map_valid(const struct kw_map *map) {
     }
     return true;
 }
+
+bool kw_map_shares_a_node(const struct kw_map *a, const struct kw_map *b) {
+    for (unsigned i = 0, j = 0; i < a->node_count && j < b->node_count;) {
+        int cmp = strcmp(a->nodes[i].id, b->nodes[j].id); /* both are sorted by id */
+        if (cmp == 0) return true;
+        if (cmp < 0) {
+            i++;
+        } else {
+            j++;
+        }
+    }
+    return false;
+}

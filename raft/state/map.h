@@ -36,6 +36,8 @@ struct kw_map {
 
 struct kw_map *kw_map_ref(struct kw_map *map);
 void kw_map_unref(struct kw_map *map); /* NULL is allowed */
+/* Whether any node, by its id, is in both: they are of one cluster then. */
+bool kw_map_shares_a_node(const struct kw_map *a, const struct kw_map *b);
 
 /* An empty map of version 0. */
 struct kw_map *kw_map_empty(void);

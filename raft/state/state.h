@@ -68,8 +68,11 @@ int kw_meta_state_load(struct kw_meta_state *state, const void *bytes, size_t le
 /*
  * Backup and restore: an image is the backup. It comes back as RESTORE records of at most 512 KiB payload each,
  * submitted in order to a new, empty service: the last one makes it effective, with the recovery epoch one higher than
- * the backup's. Encodes part `nth` of the image at `bytes`; false: there is no such part.
+ * the backup's, and the versions of what is written from then on, and of the map, higher by the gap: those that the old
+ * service gave after the backup are not given again, for a client may hold one and a proxy a map. Encodes part `nth` of
+ * the image at `bytes`; false: there is no such part.
  */
+#define KW_META_RESTORE_GAP (UINT64_C(1) << 40)
 bool kw_meta_restore_part(struct kw_record *out, struct kw_str *scratch, const void *bytes, size_t len, unsigned nth);
 
 #endif

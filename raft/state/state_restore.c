@@ -124,6 +124,8 @@ static void take_over(struct kw_meta_state *state, struct kw_meta_state *backup)
     backup->index = state->index;
     backup->recovery_epoch++;
     if (backup->clock < state->clock) backup->clock = state->clock;
+    backup->clock += KW_META_RESTORE_GAP;
+    if (backup->map->version > 0) backup->map->version += KW_META_RESTORE_GAP; /* just read: nobody else holds it */
     backup->touched = true;
     kw_meta_drop_parts(backup);
     carry_requests(backup, state);

@@ -49,7 +49,7 @@ int kw_disk_refuse_damage(const struct kw_disk_why *why, const char *file, uint6
         why, KW_EPROTOCOL,
         "the log is damaged: %s, byte %llu: %s. This node cannot go on from it. Move the folder away, "
         "start with an empty one and a new id, then `keyway-cli meta remove %llu` and `keyway-cli meta "
-        "add NEW` (folder: %s)",
+        "add NEW HOST:PORT` (folder: %s)",
         file, (unsigned long long)at, what, (unsigned long long)why->id, why->dir);
 }
 
@@ -74,9 +74,9 @@ static void sync_parent(const char *dir) {
 }
 
 static int folder_open(struct kw_disk *disk, const struct kw_disk_why *why) {
-    if (mkdir(why->dir, 0700) == 0) {
+    if (!why->only_look && mkdir(why->dir, 0700) == 0) {
         sync_parent(why->dir);
-    } else if (errno != EEXIST) {
+    } else if (!why->only_look && errno != EEXIST) {
         return kw_disk_refuse(why, KW_EIO, "cannot make the data folder %s: %s", why->dir, strerror(errno));
     }
     disk->dir_fd = open(why->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -89,7 +89,9 @@ static int folder_open(struct kw_disk *disk, const struct kw_disk_why *why) {
 /* The holder writes its process id into the file, for the one who is refused. */
 static int folder_lock(struct kw_disk *disk, const struct kw_disk_why *why) {
     char text[32] = "";
-    disk->lock_fd = openat(disk->dir_fd, KW_DISK_FILE_LOCK, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int how = why->only_look ? O_RDONLY : O_RDWR | O_CREAT;
+    disk->lock_fd = openat(disk->dir_fd, KW_DISK_FILE_LOCK, how | O_CLOEXEC, 0600);
+    if (disk->lock_fd < 0 && why->only_look && errno == ENOENT) return 0;
     if (disk->lock_fd < 0) {
         return kw_disk_refuse(why, KW_EIO, "cannot open %s/%s: %s", why->dir, KW_DISK_FILE_LOCK, strerror(errno));
     }
@@ -105,6 +107,7 @@ static int folder_lock(struct kw_disk *disk, const struct kw_disk_why *why) {
             "of its own",
             why->dir, text[0] ? text : "(not known)");
     }
+    if (why->only_look) return 0;
     int len = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
     if (ftruncate(disk->lock_fd, 0) != 0 || pwrite(disk->lock_fd, text, (size_t)len, 0) != len) {
         kw_log(KW_LOG_VERBOSE, "cannot write the process id to %s/%s", why->dir, KW_DISK_FILE_LOCK);
@@ -169,7 +172,7 @@ static int identity_compare(const struct kw_disk *disk, const char *cluster, con
         return kw_disk_refuse(
             why, KW_EINVALID,
             "node %llu was removed from the cluster \"%s\" and must not come back: start with an empty "
-            "folder and a new id, then `keyway-cli meta add NEW` (folder: %s)",
+            "folder and a new id, then `keyway-cli meta add NEW HOST:PORT` (folder: %s)",
             id, identity->cluster, why->dir);
     }
     if (strcmp(identity->cluster, cluster) != 0) {
@@ -193,7 +196,7 @@ static int identity_compare(const struct kw_disk *disk, const char *cluster, con
  * begins no log where a term was written. Term 1 without a vote says nothing that must be remembered.
  */
 static int first_start_again(const struct kw_disk *disk, const struct kw_disk_log *log, const struct kw_disk_why *why) {
-    if (!log->is_first_term) return 0;
+    if (!log->is_first_term || why->only_look) return 0;
     if ((unlinkat(disk->dir_fd, "metadata1", 0) != 0 && errno != ENOENT) || fsync(disk->dir_fd) != 0) {
         return kw_disk_refuse(why, KW_EIO, "cannot remove %s/metadata1: %s", why->dir, strerror(errno));
     }
@@ -204,7 +207,7 @@ static int log_compare(struct kw_disk *disk, const struct kw_disk_log *log, enum
                        const struct kw_disk_why *why) {
     if (log->has_log) {
         *found = KW_DISK_OURS;
-        if (disk->identity.begun) return 0;
+        if (disk->identity.begun || why->only_look) return 0;
         disk->identity.begun = true;
         if (kw_disk_identity_write(disk->dir_fd, &disk->identity) == 0) return 0;
         return kw_disk_refuse(why, KW_EIO, "cannot write %s/%s: %s", why->dir, KW_DISK_FILE_IDENTITY, strerror(errno));
@@ -233,19 +236,21 @@ static int open_all(struct kw_disk *disk, const char *cluster, enum kw_disk_foun
     code = kw_disk_identity_read(disk->dir_fd, &disk->identity, why);
     if (code == 0) return open_known(disk, cluster, found, why);
     if (code != KW_EUNKNOWN) return code;
+    if (why->only_look) {
+        return kw_disk_refuse(why, KW_EINVALID, "%s has no file \"%s\"", why->dir, KW_DISK_FILE_IDENTITY);
+    }
     *found = KW_DISK_EMPTY;
     return identity_begin(disk, cluster, why);
 }
 
-int kw_disk_open(struct kw_disk **out, const char *dir, uint64_t id, const char *cluster, enum kw_disk_found *found,
-                 char *why_text, size_t why_size) {
-    const struct kw_disk_why why = {.text = why_text, .size = why_size, .dir = dir, .id = id};
-    if (id == 0) return kw_disk_refuse(&why, KW_EINVALID, "a node's id is a number from 1 on");
-    if (dir[0] == '\0' || strlen(dir) > DIR_MAX) {
-        return kw_disk_refuse(&why, KW_EINVALID, "the data folder's path must have 1 to %d bytes", DIR_MAX);
+static int open_judged(struct kw_disk **out, const char *cluster, enum kw_disk_found *found,
+                       const struct kw_disk_why *why) {
+    if (why->id == 0) return kw_disk_refuse(why, KW_EINVALID, "a node's id is a number from 1 on");
+    if (why->dir[0] == '\0' || strlen(why->dir) > DIR_MAX) {
+        return kw_disk_refuse(why, KW_EINVALID, "the data folder's path must have 1 to %d bytes", DIR_MAX);
     }
     if (!cluster_is_plain(cluster)) {
-        return kw_disk_refuse(&why, KW_EINVALID,
+        return kw_disk_refuse(why, KW_EINVALID,
                               "the cluster's name must have 1 to %d bytes, none of them a control "
                               "character",
                               KW_DISK_CLUSTER_MAX);
@@ -253,13 +258,28 @@ int kw_disk_open(struct kw_disk **out, const char *dir, uint64_t id, const char 
     struct kw_disk *disk = kw_calloc(1, sizeof(*disk));
     disk->dir_fd = disk->lock_fd = -1;
     kw_disk_watch_init(&disk->watch);
-    int code = open_all(disk, cluster, found, &why);
+    int code = open_all(disk, cluster, found, why);
     if (code) {
         kw_disk_close(disk);
         return code;
     }
     *out = disk;
     return 0;
+}
+
+int kw_disk_open(struct kw_disk **out, const char *dir, uint64_t id, const char *cluster, enum kw_disk_found *found,
+                 char *why_text, size_t why_size) {
+    const struct kw_disk_why why = {.text = why_text, .size = why_size, .dir = dir, .id = id};
+    return open_judged(out, cluster, found, &why);
+}
+
+int kw_disk_look(const char *dir, uint64_t id, const char *cluster, enum kw_disk_found *found, char *why_text,
+                 size_t why_size) {
+    const struct kw_disk_why why = {.text = why_text, .size = why_size, .dir = dir, .id = id, .only_look = true};
+    struct kw_disk *disk = NULL;
+    int code = open_judged(&disk, cluster, found, &why);
+    kw_disk_close(disk);
+    return code;
 }
 
 void kw_disk_close(struct kw_disk *disk) {

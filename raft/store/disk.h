@@ -31,6 +31,10 @@ int kw_disk_open(struct kw_disk **out, const char *dir, uint64_t id, const char 
                  char *why, size_t why_size);
 void kw_disk_close(struct kw_disk *disk); /* NULL is allowed */
 
+/* Judges a folder in the same way and changes nothing in it; what a start would mend is logged. */
+int kw_disk_look(const char *dir, uint64_t id, const char *cluster, enum kw_disk_found *found, char *why,
+                 size_t why_size);
+
 /* A node that was removed from the cluster, or refused, must never come back under this id: recorded in the identity
  * file. 0 or KW_EIO. */
 int kw_disk_retire(struct kw_disk *disk);

@@ -32,7 +32,8 @@ struct kw_disk_why {
     char *text;
     size_t size;
     const char *dir;
-    uint64_t id; /* of the node, for the advice */
+    uint64_t id;    /* of the node, for the advice */
+    bool only_look; /* nothing in the folder is changed */
 };
 
 /* ---- identity: disk_identity.c ---- */

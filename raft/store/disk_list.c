@@ -149,6 +149,6 @@ int kw_disk_file_read(int dir_fd, const char *name, size_t max, struct kw_disk_b
     return kw_disk_refuse(
         why, KW_EIO,
         "cannot read %s/%s: %s. If the disk has failed, start with an empty folder on another one and a "
-        "new id, then `keyway-cli meta remove %llu` and `keyway-cli meta add NEW`",
+        "new id, then `keyway-cli meta remove %llu` and `keyway-cli meta add NEW HOST:PORT`",
         why->dir, name, strerror(saved), (unsigned long long)why->id);
 }

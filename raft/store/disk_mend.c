@@ -58,6 +58,11 @@ int kw_disk_mends_apply(const struct kw_disk_mends *mends, int dir_fd, const str
     static const char *const did[] = {[KW_MEND_REMOVE] = "removed", [KW_MEND_CUT] = "cut", [KW_MEND_PUT] = "completed"};
     for (size_t i = 0; i < mends->count; i++) {
         const struct kw_disk_mend *mend = &mends->mend[i];
+        if (why->only_look) {
+            kw_log(KW_LOG_NOTICE, "a start mends this after a crash, nothing is lost: %s: %s", mend->name,
+                   mend->reason);
+            continue;
+        }
         if (!apply(mend, dir_fd)) {
             return kw_disk_refuse(why, KW_EIO, "cannot mend %s/%s after a crash: %s", why->dir, mend->name,
                                   strerror(errno));
@@ -65,7 +70,7 @@ int kw_disk_mends_apply(const struct kw_disk_mends *mends, int dir_fd, const str
         kw_log(KW_LOG_NOTICE, "the log is mended after a crash, nothing is lost: %s %s: %s", mend->name,
                did[mend->kind], mend->reason);
     }
-    if (mends->count == 0 || fsync(dir_fd) == 0) return 0;
+    if (mends->count == 0 || why->only_look || fsync(dir_fd) == 0) return 0;
     return kw_disk_refuse(why, KW_EIO, "cannot write the data folder %s: %s", why->dir, strerror(errno));
 }
 

@@ -87,13 +87,16 @@ static void removed(struct kw_replica *replica) {
     kw_replica_fail(replica, PARTING_MS, "node %llu was removed from the cluster%s",
                     (unsigned long long)replica->options.id,
                     code ? "; that could not be written to its folder: delete it" : "");
+    replica->fatal_code = KW_EINVALID; /* as a start on this folder is refused from now on */
 }
 
 /* Of what is committed. A standby is on its way out: members are spares first, then voters. */
 static void membership_check(struct kw_replica *replica) {
     const struct raft_server *self = kw_replica_server(&replica->raft.configuration_committed, replica->options.id);
     if ((!self && replica->was_member) || (self && self->role == RAFT_STANDBY)) removed(replica);
-    if (self) replica->was_member = true;
+    /* A spare that did not come in time is taken out again and may be added anew: its log then holds its own removal.
+     */
+    if (self && self->role == RAFT_VOTER) replica->was_member = true;
 }
 
 static void configuration_poll(struct kw_replica *replica) {

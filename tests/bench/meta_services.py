@@ -22,7 +22,7 @@ class Keyway:
     name, protocol, note = "keyway", "keyway", ""
 
     def __init__(self, directives=None):
-        self.cluster = meta_harness.MetaCluster(NODES, directives)
+        self.cluster = meta_harness.MetaCluster(NODES, {"election-timeout": 300, **(directives or {})})
         self.nodes = self.cluster.nodes
         self.secret = self.cluster.secret
 

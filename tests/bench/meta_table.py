@@ -1,4 +1,4 @@
-"""A stored run of `./dev bench meta` as Markdown, with what was promised and whether it is met. All of it comes from the JSON."""
+"""A stored run of `./dev bench meta` as Markdown, with the goals and whether it is met. All of it comes from the JSON."""
 
 import statistics
 

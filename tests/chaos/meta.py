@@ -185,6 +185,8 @@ class Faults:
 
     def freeze(self):
         node = self.leader_or_any()
+        if not node.alive():  # its disk was bad a moment ago
+            node.start()
         node.stop()
         return "SIGSTOP of node %d" % node.id
 
@@ -291,7 +293,7 @@ def preloads(node, parts):
 
 def start_cluster(count, disks, clocks):
     """A service whose nodes speak to each other through a relay."""
-    cluster = meta_harness.MetaCluster(count, start=False, directives={"snapshot-entries": "500"})
+    cluster = meta_harness.MetaCluster(count, start=False, directives={"snapshot-entries": "500", "election-timeout": 300})
     relay = relays.Relay(
         {node.id: node.raft_port for node in cluster.nodes},
         lambda: {node.id: node.proc.pid for node in cluster.nodes if node.proc and node.alive()},
@@ -369,7 +371,12 @@ class Run:
 
     def end_load(self):
         self.faults.heal()
-        self.cluster.heal()
+
+        def whole():
+            self.faults.revive()
+            return len(self.cluster._statuses()) == len(self.cluster.nodes) and self.cluster.leader_seen()
+
+        harness.wait_until(whole, 40, "all nodes to be back")
         self.progress("at the end")
         self.stop.set()
         for thread in self.threads:

@@ -538,7 +538,7 @@ class Scripts(Wide):
     def test_unkillable_wins(self):
         wrote = self.cluster.key(0)
         sly = "redis.call('SET', KEYS[1], 'x') local t repeat t = redis.call('TIME') until t[1] + 0 > tonumber(ARGV[1]) return 'done'"
-        until = int(self.cluster.nodes[0]("TIME")[0]) + 1 + int(2 * harness.TIME_SCALE)
+        until = int(self.cluster.nodes[0]("TIME")[0]) + 1 + int(4 * harness.TIME_SCALE)
         first = self.started(0, "EVAL", sly, 1, wrote, until)
         second = self.started(2, "EVAL", BUSY, 1, self.cluster.key(2))
         self.assertError(self.c[2]("SCRIPT", "KILL"), "UNKILLABLE Sorry the script already executed write commands")

@@ -205,7 +205,10 @@ class Connections(MetaTest):
         c.send(encode("KEYWAY", "CONFIG", "SET", "i", "1") + encode("KEYWAY", "WATCH") + encode("KEYWAY", "CONFIG", "DEL", "i"))
         self.assertEqual(c.read_n(2), [b"OK", b"OK"])
         self.assertEqual([c.read()[1], c.read()[1]], [b"map", b"alive"])
-        self.assertEqual(c.read(), 1)
+        reply = c.read()
+        while isinstance(reply, Push):  # a sign of life comes every second
+            reply = c.read()
+        self.assertEqual(reply, 1)
 
     def test_big_pipeline_is_bounded(self):
         """Far more than may be under way at once, from a client that reads only at the end."""
@@ -498,9 +501,11 @@ class Proxies(MetaTest):
         self.assertEqual((p["address"], p["version"], p["workers"], p["map_version"]), ("10.0.0.1:7379", "0.1.0", 4, 17))
         self.assertGreaterEqual(p["idle_ms"], 0)
         version = c("KEYWAY", "VERSION", "proxies", "p1")
-        wait_until(lambda: self.proxies()["p1"]["idle_ms"] > 100, 5, "some silence")
+        wait_until(lambda: self.proxies()["p1"]["idle_ms"] > 500, 5, "some silence")
+        began = time.monotonic()
         self.assertEqual(c("KEYWAY", "PROXY", "REGISTER", "p1", "10.0.0.1:7379", "0.1.0", "4", "17"), b"OK")
-        self.assertLess(self.proxies()["p1"]["idle_ms"], 100 * harness.TIME_SCALE)
+        idle_ms = self.proxies()["p1"]["idle_ms"]  # without the sign of life it would be 500 more than has gone by
+        self.assertLess(idle_ms, (time.monotonic() - began) * 1000 + 100)
         self.assertEqual(c("KEYWAY", "VERSION", "proxies", "p1"), version, "a sign of life was written to the log")
         c.ok("KEYWAY", "PROXY", "REGISTER", "p1", "10.0.0.1:7379", "0.1.0", "4", "18")
         self.assertGreater(c("KEYWAY", "VERSION", "proxies", "p1"), version)
@@ -724,18 +729,21 @@ class Attached(MetaTest):
         maps = [self.next_push(c, b"map") for c in watchers]
         self.assertEqual({m[3] for m in maps}, {b"full"})
         old, new = self.cluster.failover(0)
-        for c in watchers:
+        for c, first in zip(watchers, maps):
             push = self.next_push(c, b"map")
             self.assertEqual(push[3], b"diff")
-            self.assertGreater(push[2], maps[0][2])
+            self.assertGreater(push[2], first[2])
             self.assertLess(len(push[4]), len(maps[0][4]))
         wait_until(lambda: self.nodes()[new.id]["role"] == "primary" and self.nodes()[old.id]["primary"] == new.id, 15, "the new roles")
         # Who comes back with a version that is kept gets the difference, who has the newest gets none.
-        version = self.meta.leader().status()["map_version"]
         late = self.watcher(self.meta.leader(), "VERSION", maps[0][2])
         self.assertEqual(late.read(5)[3], b"diff")
-        now = self.watcher(self.meta.leader(), "VERSION", version)
-        self.assertEqual(now.read(5)[1], b"alive")
+
+        def nothing_new():
+            newest = self.watcher(self.meta.leader(), "VERSION", self.meta.leader().status()["map_version"])
+            return newest.read(5)[1] == b"alive"
+
+        wait_until(nothing_new, 10, "a moment without a change")
         unknown = self.watcher(self.meta.leader(), "VERSION", 123456789)
         self.assertEqual(unknown.read(5)[3], b"full")
 
@@ -771,18 +779,23 @@ class Attached(MetaTest):
         first = self.next_push(c, b"map")
         version = self.keyway("DETACH")
         self.assertGreater(version, first[2])
-        self.assertEqual(self.next_push(c, b"map")[2], version)
+        seen = first[2]
+        while seen < version:  # what the observer noticed meanwhile comes first
+            seen = self.next_push(c, b"map")[2]
+        self.assertEqual(seen, version)
         status = self.meta.leader().status()
         self.assertEqual((status["attached"], status["nodes"], status["slots"], status["shards"]), (0, 0, 0, 0))
         self.assertError(self.keyway("DETACH"), "ERR no cluster is attached")
 
     def test_pushed_at_once_from_every_node(self):
-        """Not with the next heartbeat only: the best of a few tries, since a busy machine has its own delays."""
+        """Not with the next heartbeat only: some of many tries, since a busy machine has its own delays."""
         watchers = [self.watcher(node) for node in self.meta.nodes]
         text = self.cluster.nodes[0]("CLUSTER", "NODES")
         admin = self.raw()
-        took = []
-        for i in range(10):
+        took, quick = [], 0.02 * harness.TIME_SCALE
+        while sum(t < quick for t in took) < 5:
+            self.assertLess(len(took), 60, took)
+            i = len(took)
             began = time.monotonic()
             version = admin("KEYWAY", "DETACH") if i % 2 == 0 else admin("KEYWAY", "ATTACH", text)
             for c in watchers:
@@ -790,7 +803,8 @@ class Attached(MetaTest):
                 while seen < version:
                     seen = self.next_push(c, b"map")[2]
             took.append(time.monotonic() - began)
-        self.assertLess(min(took), 0.02 * harness.TIME_SCALE, took)
+        if len(took) % 2:
+            admin.ok("KEYWAY", "ATTACH", text)
 
     def test_many_watchers(self):
         leader = self.meta.leader()

@@ -74,6 +74,10 @@ class FollowTest(harness.ProxyTest):
         addr = self.fact("meta_node", proxy)
         return next(node for node in self.meta.nodes if node.addr == addr)
 
+    def up_at_another(self, old):
+        info = self.proxy.info("metadata")  # in one look: the address may be that of an attempt
+        return info["meta_link"] == "up" and info["meta_node"] != old.addr
+
     def map_version(self):
         return self.meta.leader().status()["map_version"]
 
@@ -102,7 +106,7 @@ class OneNode(FollowTest):
         self.assertEqual(info["meta_link"], "up")
         self.assertEqual(info["meta_node"], self.meta.nodes[0].addr)
         wait_until(lambda: self.fact("meta_leader") == self.meta.nodes[0].addr, 5, "the leader to be known")
-        self.assertEqual(int(info["meta_map_version"]), self.map_version())
+        wait_until(lambda: int(self.fact("meta_map_version")) == self.map_version(), 5, "the newest map")
         self.assertLess(int(info["meta_last_seen_ms"]), 3000 * harness.TIME_SCALE)
         self.assertEqual(info["meta_reconnects"], "0")
 
@@ -178,7 +182,8 @@ class ThreeNodes(FollowTest):
         wait_until(lambda: self.map_version() > before, MAP_S, "the service to see it")
         version = self.map_version()
         wait_until(lambda: int(self.fact("meta_map_version")) >= version, 2, "the map at the proxy")
-        self.assertIn("metadata: map %d" % version, self.proxy.log())
+        logged = lambda: [int(v) for v in re.findall(r"metadata: map (\d+)", self.proxy.log())]
+        wait_until(lambda: max(logged(), default=0) >= version, 5, "the log")
         SlotMove(self.cluster, slot, self.cluster.primary_of(0)).begin().move_all().finish()
         wait_until(lambda: self.map_version() > version, MAP_S, "the service to see it")
 
@@ -200,17 +205,15 @@ class ThreeNodes(FollowTest):
     def test_the_leader_is_followed(self):
         leader = self.meta.leader()
         wait_until(lambda: self.fact("meta_node") == leader.addr, 10, "the proxy to go to the leader")
-        self.assertEqual(self.fact("meta_leader"), leader.addr)
+        wait_until(lambda: self.fact("meta_leader") == leader.addr, 5, "the leader to be known")
 
     def test_a_killed_node_is_left_for_another(self):
         wait_until(lambda: self.fact("meta_node") == self.meta.leader().addr, 10, "the proxy to go to the leader")
         for _ in range(2):
             old = self.followed()
             reconnects = int(self.fact("meta_reconnects"))
-            began = time.monotonic()
             old.kill()
-            wait_until(lambda: self.fact("meta_link") == "up" and self.followed() is not old, ANOTHER_S, "another node")
-            self.assertLess(time.monotonic() - began, ANOTHER_S * harness.TIME_SCALE)
+            wait_until(lambda: self.up_at_another(old), ANOTHER_S, "another node")
             self.assertGreater(int(self.fact("meta_reconnects")), reconnects)
             leader = self.meta.wait_leader(other_than=old)
             wait_until(lambda: self.fact("meta_node") == leader.addr, 5, "the new leader to be followed")
@@ -221,7 +224,7 @@ class ThreeNodes(FollowTest):
         old = self.followed()
         old.stop()
         try:
-            wait_until(lambda: self.fact("meta_link") == "up" and self.followed() is not old, FROZEN_S, "another node")
+            wait_until(lambda: self.up_at_another(old), FROZEN_S, "another node")
         finally:
             old.cont()
 

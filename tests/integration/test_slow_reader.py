@@ -125,12 +125,13 @@ class SlowReader(harness.ProxyTest):
 
     def test_who_stops_reading_for_a_while_gets_everything(self):
         """Longer than request-timeout, then slowly: what the node had answered long ago is not its delay."""
-        proxy = self.start_proxy({"workers": 1, "request-timeout": 500})
+        timeout_ms = int(500 * harness.TIME_SCALE)
+        proxy = self.start_proxy({"workers": 1, "request-timeout": timeout_ms})
         c = proxy.client(rcvbuf=65536)
         self.addCleanup(c.close)
         c.send((harness.encode("GET", self.big) * 9 + harness.encode("INCR", self.small + "n")) * 20)
         self.assertEqual(c.read(), self.value)
-        time.sleep(1.5)  # the pause of the reader is the point, nothing is waited for
+        time.sleep(3 * timeout_ms / 1000)  # the pause of the reader is the point, nothing is waited for
         for i in range(1, 200):
             self.assertEqual(c.read(), i // 10 + 1 if i % 10 == 9 else self.value, "reply %d" % i)
             time.sleep(0.01)  # as is its slowness

@@ -384,7 +384,7 @@ static void nap_ms(unsigned ms) {
     nanosleep(&time, NULL);
 }
 
-enum { LIMIT_MS = 400 };
+enum { LIMIT_MS = 800 };
 
 static void run_stalled(struct kw_disk *disk) {
     kw_disk_watch_append(&disk->watch, true);
