@@ -1,6 +1,7 @@
 /*
  * Tables. All cells stand in one string, separated by NUL, and are measured
- * once when the table is printed. Cells are ASCII, so bytes are columns.
+ * once when the table is printed. Cells are made ASCII, so bytes are columns
+and nothing that somebody stored steers the terminal.
  */
 #include "cli/grid.h"
 
@@ -23,7 +24,12 @@ void kw_cli_grid_deinit(struct kw_cli_grid *grid) {
 
 void kw_cli_grid_text(struct kw_cli_grid *grid, const char *text) {
     if (text[0] == '\0') text = "-";
-    kw_str_append(&grid->all, text, strlen(text) + 1);
+    size_t len = strlen(text), at = grid->all.len;
+    kw_str_append(&grid->all, text, len + 1);
+    for (size_t i = 0; i < len; i++) {
+        char c = grid->all.data[at + i];
+        if (c < ' ' || c > '~') grid->all.data[at + i] = '?';
+    }
     grid->cells++;
 }
 

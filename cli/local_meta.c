@@ -213,6 +213,21 @@ static int out_judge(const struct kw_cli_local_state *state, unsigned index, con
     return gave_up(state, index, "ended; the others go on without it", 0);
 }
 
+/* Looks at all of them each time: the one that is waited for may know no leader because others have ended. */
+static int ended_judge(const struct kw_cli_local_state *state, bool *out) {
+    bool fresh[KW_CLI_LOCAL_META_MAX] = {false};
+    int rc = 0;
+    for (unsigned i = 0; i < state->meta_count; i++) {
+        fresh[i] = !out[i] && !kw_process_alive(&state->metas[i].process);
+        out[i] = out[i] || fresh[i];
+    }
+    for (unsigned i = 0; i < state->meta_count; i++) {
+        int code = fresh[i] ? out_judge(state, i, out) : 0;
+        if (code != 0) rc = code;
+    }
+    return rc;
+}
+
 int kw_cli_local_metas_wait(struct kw_cli_local_state *state, uint64_t deadline_ms) {
     char secret[KW_CLI_SECRET_MAX];
     char why[KW_CLI_LOCAL_WHY_SIZE];
@@ -223,11 +238,8 @@ int kw_cli_local_metas_wait(struct kw_cli_local_state *state, uint64_t deadline_
     if (rc != 0) return rc;
     for (unsigned i = 0; i < state->meta_count || !leads;) {
         if (i == state->meta_count) i = 0; /* all follow one whom nobody has seen lead: look again */
-        if (!kw_process_alive(&state->metas[i].process) && !out[i]) {
-            out[i] = true;
-            rc = out_judge(state, i, out);
-            if (rc != 0) return rc;
-        }
+        rc = ended_judge(state, out);
+        if (rc != 0) return rc;
         if (out[i] || follows(state, i, secret, &leads, why)) {
             i++;
             if (i < state->meta_count || leads) continue;

@@ -31,9 +31,10 @@ enum kw_guard_rule {
     KW_GUARD_DISK_ERRORS = 1 << 7,     /* 8: an error of set_term, set_vote, append or truncate ends the process */
     KW_GUARD_LOST_SNAPSHOT = 1 << 8,   /* 9: a snapshot that cannot be loaded, or comes too late, is not sent */
     KW_GUARD_KEEP_VOTE = 1 << 9,       /* 10: the term that is stored already is not stored again without its vote */
-    KW_GUARD_ALL = 0x3ff,
+    KW_GUARD_CHANGE_FIRST = 1 << 10,   /* 11: a change of the members is the first entry of its message */
+    KW_GUARD_ALL = 0x7ff,
 };
-enum { KW_GUARD_RULE_COUNT = 10 };
+enum { KW_GUARD_RULE_COUNT = 11 };
 
 struct kw_guard;
 

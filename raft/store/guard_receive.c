@@ -1,5 +1,5 @@
 /*
- * The guard's rules for what comes from the network: 1, 2, 6 and 7. Each
+ * The guard's rules for what comes from the network: 1, 2, 6, 7 and 11. Each
  * either lets the message pass, takes from it what it must not say, or drops
  * it, which to Raft is a message lost on the way. A dropped message's memory
  * is freed here, since libraft would have.
@@ -37,10 +37,26 @@ static void stand_on_snapshot(struct kw_guard *guard, struct raft_append_entries
     kw_guard_acted(guard, KW_GUARD_PREV_ZERO);
 }
 
+/*
+ * Rule 11. libraft notes a change of the members under the index of the first entry that came with it, and then never
+ * takes it for committed. What is cut off, the leader sends again; the entries share one piece of memory, which goes
+ * with those that stay.
+ */
+static void change_comes_first(struct kw_guard *guard, struct raft_append_entries *message) {
+    if (!kw_guard_has(guard, KW_GUARD_CHANGE_FIRST)) return;
+    for (unsigned i = 1; i < message->n_entries; i++) {
+        if (message->entries[i].type != RAFT_CHANGE) continue;
+        message->n_entries = i;
+        kw_guard_acted(guard, KW_GUARD_CHANGE_FIRST);
+        return;
+    }
+}
+
 /* Rule 1, and what rule 3 will ask. libraft takes the lesser of leader_commit and the message's end even if that takes
  * its commit index back. */
 static void receive_append(struct kw_guard *guard, struct raft_append_entries *message) {
     stand_on_snapshot(guard, message);
+    change_comes_first(guard, message);
     raft_index end = message->prev_log_index + message->n_entries;
     guard->received.term = message->term;
     guard->received.end = end;

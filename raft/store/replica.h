@@ -25,7 +25,7 @@
 struct kw_replica;
 
 /* Encoded; larger ones are refused. Well below the 8 MB of a log segment. */
-enum { KW_REPLICA_RECORD_MAX = 6 * 1024 * 1024, KW_REPLICA_GUARD_RULES = 10 };
+enum { KW_REPLICA_RECORD_MAX = 6 * 1024 * 1024, KW_REPLICA_GUARD_RULES = 11 };
 
 enum kw_replica_role { KW_ROLE_FOLLOWER, KW_ROLE_CANDIDATE, KW_ROLE_LEADER, KW_ROLE_STOPPED };
 

@@ -123,7 +123,7 @@ def proxies(count, changes):
     def sample(service):
         started = []
         try:
-            settings = {"meta-nodes": service.cluster.addresses(), "meta-secret": service.secret}
+            settings = {"meta-nodes": service.cluster.addresses(), "meta-secret": service.secret, "workers": 1}
             for _ in range(count):
                 started.append(harness.Proxy(None, dict(settings), wait=False))
             gaps = proxy_gaps(service, started, changes)
@@ -302,6 +302,7 @@ def table_of(options):
     # Quick: enough writes for a snapshot all the same.
     stream = 4 if options.quick else 12
     kills = -(-options.kills // options.rounds)
+    real = 3 if options.quick else 50
     return [
         Row("put-1", "writes of 100 bytes, 1 client", load("put", 1, options.seconds), others=True),
         Row("put-64", "writes of 100 bytes, 64 clients", load("put", many, options.seconds), others=True),
@@ -310,7 +311,7 @@ def table_of(options):
         Row("failover", "kill -9 of the leader to the next committed write", failover(kills), others=True),
         Row("push-50", "a change of the map to the last of 50 watchers at all nodes", push(50, changes)),
         Row("push-50-leader", "the same, all of them at the leader, where proxies go", push(50, changes, at_leader=True)),
-        Row("push-proxies", "a change of the map to the last of 3 real proxies", proxies(3, changes)),
+        Row("push-proxies", "a change of the map to the last of %d real proxies" % real, proxies(real, changes)),
         Row("state-scripts", "%s scripts of 500 bytes and %s rules of 100" % (count(scripts), count(scripts)),
             state([Fill("scripts", scripts, 500), Fill("families", scripts, 100)], stream), own=True),
         Row("state-locks", "%s locks of 100 bytes" % count(locks), state([Fill("locks", locks, 100)], stream), own=True),

@@ -340,6 +340,49 @@ class Metadata(LocalTest):
         self.good(folder.run("down", "--wipe"))
         self.assertFalse(os.path.exists(folder.dir))
 
+    def serves(self, folder):
+        with folder.client() as c:
+            c.ok("SET", "key", "value")
+            self.assertEqual(c("GET", "key"), b"value")
+
+    def test_one_that_was_removed_is_gone_on_without(self):
+        folder = self.folder()
+        self.good(folder.up("--shards", 1, "--replicas", 0))
+        pid = folder.status()["meta"][2]["pid"]
+        argv = [bin_path("keyway-cli"), "meta", "remove", "3", "--dir", folder.dir]
+        self.good(subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=90), "is out")
+        wait_until(lambda: start_time(pid) is None, what="the removed node's process to end")
+        for _ in range(2):  # while the others run, and when all are started
+            self.good(folder.up(), "metadata node 3", "the others go on without it", "was removed from the cluster")
+            self.assertEqual([m["state"] for m in folder.status()["meta"]], ["ok", "ok", "down"])
+            self.serves(folder)
+            self.keyway(folder, "PUT", "config", "colour", "blue")
+            self.good(folder.run("down"))
+        self.good(folder.up(), "the others go on without it")
+
+    def test_one_that_is_damaged_is_gone_on_without(self):
+        folder = self.folder()
+        self.good(folder.up("--shards", 1, "--replicas", 0))
+        self.keyway(folder, "PUT", "config", "colour", "blue")
+        self.good(folder.run("down"))
+        self.damage(folder, 2)
+        self.good(folder.up(), "metadata node 2", "the others go on without it", "identity")
+        self.assertEqual([m["state"] for m in folder.status()["meta"]], ["ok", "down", "ok"])
+        self.assertEqual(self.keyway(folder, "GET", "config", "colour"), b"blue")
+        self.serves(folder)
+        self.good(folder.run("down"))
+        self.damage(folder, 3)
+        result = folder.up("--timeout", 15)
+        self.bad(result, "metadata node 3", "ended")  # at once, not because the first has waited in vain
+        self.assertNotIn("not ready in time", result.stdout)
+
+    def damage(self, folder, number):
+        path = folder.path("meta-%d" % number, "data", "identity")
+        with open(path, "r+b") as f:
+            text = f.read()
+            f.seek(0)
+            f.write(text.replace(b"incarnation ", b"incarnation 0", 1))
+
     def test_no_program(self):
         folder = self.folder()
         place = temp_dir("programs")

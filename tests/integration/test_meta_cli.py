@@ -129,6 +129,25 @@ class Status(CliTest):
                 c.ok("KEYWAY", "PROXY", "REMOVE", "proxy-1")
                 c.ok("KEYWAY", "DELETE", "operations", "op-7")
 
+    def test_json_of_bytes_that_are_no_text(self):
+        op = b'op "\xff\x00'
+        with self.meta.raw() as c:
+            c.ok("KEYWAY", "PUT", "operations", op, b'move "a\xff\x00 \xc3\xa9 \xc0\x80 \xed\xa0\x80 \xf4\x90 \xe2\x82 \\ "end"\x01\r\n\xc3')
+        try:
+            argv = [bin_path("keyway-cli"), "status", "--json", "--meta", ",".join(self.meta.addresses())]
+            done = subprocess.run(argv, stdout=subprocess.PIPE, env=dict(os.environ, KEYWAY_SECRET=meta_harness.SECRET), timeout=60)
+            self.assertEqual(done.returncode, HEALTHY)
+            bad = "\ufffd"
+            row = {"id": 'op "' + bad + "\0", "kind": "move", "step": '"a' + bad + "\0"}
+            row["detail"] = " ".join(("\xe9", bad * 2, bad * 3, bad * 2, bad * 2, "\\", '"end"\x01\r\n' + bad))
+            self.assertEqual(json.loads(done.stdout.decode("utf-8"))["operations"], [row])
+            shown = subprocess.run(argv[:2] + argv[3:], stdout=subprocess.PIPE, env=dict(os.environ, KEYWAY_SECRET=meta_harness.SECRET), timeout=60).stdout
+            self.assertIn(b'op "?', shown)
+            self.assertEqual([c for c in shown if c != 10 and not 32 <= c <= 126], [], "bytes that steer a terminal")
+        finally:
+            with self.meta.raw() as c:
+                c.ok("KEYWAY", "DELETE", "operations", op)
+
     def test_dead_shard(self):
         victim = self.cluster.primary_of(0)
         victim.freeze()

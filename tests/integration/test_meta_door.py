@@ -3,6 +3,7 @@ The RESP door of keyway-meta, at real processes: what clients may ask before and
 order of replies, tables, pushes of the map, proxies, membership, backup, and the observer beside a real Redis Cluster.
 """
 
+import hashlib
 import os
 import socket
 import subprocess
@@ -489,6 +490,20 @@ def c_map(node):
         return c("KEYWAY", "MAP")
 
 
+def c_nodes(meta):
+    return sorted(pairs(node)["id"] for node in meta.leader().keyway("NODES"))
+
+
+def cluster_text(tag, nodes):
+    """CLUSTER NODES of a cluster that is nowhere."""
+    lines = []
+    for i in range(nodes):
+        first, last = 16384 * i // nodes, 16384 * (i + 1) // nodes - 1
+        lines.append("%s%032d 127.0.0.%d:%d@1 %smaster - 0 0 1 connected %d-%d" %
+                     (tag * 8, i, 1 + i % 200, 1 + i % 60, "" if i else "myself,", first, last))
+    return "\n".join(lines)
+
+
 class Proxies(MetaTest):
     def proxies(self, node=None):
         return {p["id"]: p for p in (pairs(p) for p in (node or self.meta.leader()).keyway("PROXIES"))}
@@ -517,19 +532,30 @@ class Proxies(MetaTest):
         self.assertEqual(leader.status()["proxies"], 0)
 
     def test_silence_ends_it(self):
+        """Also of those that a new leader has never heard: of them it tells no idle time, but it deletes them as well."""
         c = self.raw()
-        c.ok("KEYWAY", "PROXY", "REGISTER", "silent", "h:1", "v", "1", "0")
-        c.ok("KEYWAY", "PROXY", "REGISTER", "alive", "h:2", "v", "1", "0")
+        for proxy, port in (("unheard", 1), ("silent", 2), ("alive", 3)):
+            c.ok("KEYWAY", "PROXY", "REGISTER", proxy, "h:%d" % port, "v", "1", "0")
+        old = self.meta.leader()
+        old.kill()
+        new = self.meta.wait_leader(old)
+        self.assertEqual({p["idle_ms"] for p in self.proxies(new).values()}, {-1})
+        c = self.raw(new)
+        c.ok("KEYWAY", "PROXY", "REGISTER", "silent", "h:2", "v", "1", "0")
+        self.assertGreaterEqual(self.proxies(new)["silent"]["idle_ms"], 0)
+        old.restart()
 
         def only_alive():
-            c.ok("KEYWAY", "PROXY", "REGISTER", "alive", "h:2", "v", "1", "0")
-            proxies = self.proxies()
-            self.assertIn("alive", proxies)
+            c.ok("KEYWAY", "PROXY", "REGISTER", "alive", "h:3", "v", "1", "0")
+            proxies = self.proxies(new)
+            self.assertGreaterEqual(proxies["alive"]["idle_ms"], 0)
+            if "unheard" in proxies:
+                self.assertEqual(proxies["unheard"]["idle_ms"], -1)
             if "silent" in proxies:
                 self.assertLess(proxies["silent"]["idle_ms"], 33000 * harness.TIME_SCALE)
-            return "silent" not in proxies
+            return list(proxies) == ["alive"]
 
-        wait_until(only_alive, 40, "the silent proxy to be deleted")
+        wait_until(only_alive, 40, "the silent proxies to be deleted")
         c.ok("KEYWAY", "PROXY", "REMOVE", "alive")
 
 
@@ -560,6 +586,36 @@ class Backups(MetaTest):
             meta.wait_applied()
             for node in meta.nodes:
                 self.assertEqual(node.status()["recovery_epoch"], 1)
+
+    def test_versions_of_before_are_not_given_again(self):
+        """What the old service wrote after the backup is lost, and so must its versions be: clients and proxies hold them."""
+        with MetaCluster(1, CALM) as meta:
+            with meta.raw() as c:
+                c.ok("KEYWAY", "PUT", CONF, "a", "before")
+                c.ok("KEYWAY", "ATTACH", cluster_text("a", 3))
+                image = c.ok("KEYWAY", "BACKUP")
+                kept, nodes = c_map(meta.nodes[0]), c_nodes(meta)
+                for i in range(20):
+                    version = c.ok("KEYWAY", "PUT", CONF, "a", "after %d" % i)
+                    map_version = c.ok("KEYWAY", "ATTACH", cluster_text("ab"[i % 2], 3 + i), "REPLACE")
+        with MetaCluster(1, CALM) as meta:
+            with meta.raw() as c:
+                self.assertEqual(c("KEYWAY", "RESTORE", image), b"OK")
+                self.assertError(c("KEYWAY", "PUT", CONF, "a", "x", "EXPECT", version), "CONFLICT")
+                self.assertGreater(meta.leader().status()["map_version"], map_version)
+                self.assertEqual(c("KEYWAY", "GET", CONF, "a"), b"before")
+                self.assertGreater(c.ok("KEYWAY", "PUT", CONF, "a", "new"), version)
+                self.assertGreater(c.ok("KEYWAY", "PUT", CONF, "b", "new"), version)
+                now = c_map(meta.nodes[0])
+                self.assertEqual((len(now), c_nodes(meta)), (len(kept), nodes))
+            for old in (map_version, map_version - 1):
+                with meta.raw() as c:
+                    c.ok("KEYWAY", "WATCH", "VERSION", old)
+                    push = self.next_push(c, b"map")
+                    restored = meta.leader().status()["map_version"]
+                    self.assertEqual(push[2:5], [restored, b"full", now])
+            with meta.raw() as c:
+                self.assertGreater(c.ok("KEYWAY", "ATTACH", cluster_text("b", 4), "REPLACE"), restored)
 
 
 class Process(MetaTest):
@@ -643,6 +699,44 @@ class Process(MetaTest):
         self.refused(renamed, 2, "belongs to the cluster")
         self.assertEqual(self.run_once("--check-dir", os.path.join(self.dir, "nothing"))[0], 2)
 
+    def test_check_dir_changes_nothing(self):
+        node = self.node()
+        node.start()
+        wait_until(lambda: node.status()["role"] == "leader", 10, "the only node to lead")
+
+        def looked_at(*texts):
+            before = contents(node.data)
+            code, out, err = self.run_once("--check-dir", node.data)
+            self.assertEqual(code, 0, err)
+            for text in ("everything in it can be read", *texts):
+                self.assertIn(text, out + err)
+            self.assertEqual(contents(node.data), before)
+
+        node.keyway("PUT", CONF, "a", "1")
+        self.assertEqual(node.end(), 0)
+        looked_at()
+        node.start()
+        with node.raw() as c:
+            c.send(b"".join(encode("KEYWAY", "PUT", CONF, "k%d" % i, b"x" * 5000) for i in range(200)))
+            c.read_n(50)
+            node.kill()
+        looked_at()
+        # What a crash at other moments leaves: a file whose bytes did not get to the disk, one that was not given its length.
+        names = os.listdir(node.data)
+        self.assertNotIn("metadata2", names)
+        unused = "open-%d" % (max(int(name[5:]) for name in names if name.startswith("open-")) + 1)
+        for name, text in (("metadata2", bytes(32)), (unused, bytes(5))):
+            with open(os.path.join(node.data, name), "wb") as f:
+                f.write(text)
+        looked_at("a start mends this", "metadata2: ", unused + ": ")
+        os.unlink(os.path.join(node.data, "lock"))
+        looked_at("a start mends this")
+        node.start()
+        self.assertEqual(node.keyway("GET", CONF, "k49"), b"x" * 5000)
+        self.assertIn("the log is mended after a crash", node.log())
+        self.assertEqual(node.end(), 0)
+        looked_at()
+
     def test_config_file(self):
         node = self.node()
         path = os.path.join(self.dir, "keyway-meta.conf")
@@ -659,6 +753,20 @@ class Process(MetaTest):
             self.assertIn("maxclients 78", f.read())
         self.assertEqual(node.status()["cluster"], "fromfile")
         self.assertEqual(node.end(), 0)
+
+
+def contents(folder):
+    """All that a folder and its files say of themselves, but for when they were read."""
+    found = {}
+    for name in (".", *os.listdir(folder)):
+        path = os.path.join(folder, name)
+        stat = os.stat(path)
+        digest = None
+        if os.path.isfile(path):
+            with open(path, "rb") as f:
+                digest = hashlib.sha256(f.read()).hexdigest()
+        found[name] = (digest, stat.st_ino, stat.st_mode, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    return found
 
 
 class Attached(MetaTest):
@@ -763,6 +871,24 @@ class Attached(MetaTest):
         old.restart()
         self.meta.wait_leader()
 
+    def test_another_is_watched_though_the_old_one_never_answered(self):
+        old = self.meta.leader()
+        with harness.Server(cluster=True) as dead:
+            dead("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+            wait_until(lambda: b"cluster_state:ok" in dead("CLUSTER", "INFO"), 10, "the other cluster")
+            self.assertIsInstance(self.keyway("ATTACH", dead("CLUSTER", "NODES"), "REPLACE"), int)
+            wait_until(lambda: [n["reachable"] for n in self.nodes().values()] == [1], 10, "the other cluster to be watched")
+            dead.kill()
+            old.kill()
+            new = self.meta.wait_leader(old)
+            wait_until(lambda: new.log().count("observer: watching the 1 nodes") == 1, 10, "the new leader to ask")
+            self.assertNotIn(1, [n["reachable"] for n in self.nodes(new).values()])
+            version = self.keyway("ATTACH", self.cluster.nodes[0]("CLUSTER", "NODES"), "REPLACE")
+            self.assertIsInstance(version, int)
+        wait_until(lambda: [n["reachable"] for n in self.nodes(new).values()] == [1] * 6, 10, "the observer to watch the new one")
+        old.restart()
+        self.meta.wait_leader()
+
     def test_silence_of_all_nodes_changes_nothing(self):
         wait_until(lambda: all(n["reachable"] == 1 for n in self.nodes().values()), 15, "all nodes")
         before = c_map(self.meta.leader())
@@ -825,19 +951,10 @@ class SlowWatcher(MetaTest):
     NODES = 1
     DIRECTIVES = CALM
 
-    def text(self, tag, nodes=1500):
-        """CLUSTER NODES of a big cluster that is nowhere."""
-        lines = []
-        for i in range(nodes):
-            first, last = 16384 * i // nodes, 16384 * (i + 1) // nodes - 1
-            lines.append("%s%032d 127.0.0.%d:%d@1 %smaster - 0 0 1 connected %d-%d" %
-                         (tag * 8, i, 1 + i % 200, 1 + i % 60, "" if i else "myself,", first, last))
-        return "\n".join(lines)
-
     def test_it_is_closed_and_the_others_are_served(self):
         node = self.meta.nodes[0]
         slow, quick = self.watcher(node, rcvbuf=4096), self.watcher(node)
-        texts = [self.text("a"), self.text("b")]
+        texts = [cluster_text("a", 1500), cluster_text("b", 1500)]
         admin = self.raw(node)
         version, pushed, rounds = 0, 0, 0
         while node.info("clients")["slow_clients_closed"] == "0":

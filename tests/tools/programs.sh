@@ -6,7 +6,7 @@
 
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:strict_string_checks=1}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}
-export TSAN_OPTIONS=${TSAN_OPTIONS:-second_deadlock_stack=1}
+export TSAN_OPTIONS=${TSAN_OPTIONS:-second_deadlock_stack=1:suppressions=$root/tests/tools/tsan.supp}
 
 # Sanitizer runtimes of this age cannot live with much address randomisation: without, where that can be had.
 steady=()
@@ -56,25 +56,35 @@ run_counted() {
     judge_counted "$1"
 }
 
-# run_unit FOLDER [NAME...]: every unit test program in it but those; cmocka prints TAP, one line a test case.
+# run_unit FOLDER [NAME...]: every unit test program in it but those, two at once; cmocka prints TAP, one line a test
+# case.
 run_unit() {
     local folder=$1
     shift
-    local program name log code p f s
+    local program name log p f s
     local total=0
-    local -x TSAN_OPTIONS=$TSAN_OPTIONS:suppressions=$root/tests/tools/tsan.supp
+    local names=()
     for program in "$folder"/bin/test_*; do
         [ -x "$program" ] || continue
-        [ -f "tests/unit/${program##*/}.c" ] || continue # left over from a test that is no more
         name=${program##*/}
+        [ -f "tests/unit/$name.c" ] || continue # left over from a test that is no more
         [[ " $* " != *" $name "* ]] || continue
+        while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
+        names+=("$name")
         log=$logs/${stage}_unit_$name.log
-        code=0
-        CMOCKA_MESSAGE_OUTPUT=TAP timeout -k 10 180 "${steady[@]}" "$program" >"$log" 2>&1 </dev/null || code=$?
+        (
+            CMOCKA_MESSAGE_OUTPUT=TAP timeout -k 10 180 "${steady[@]}" "$program" >"$log" 2>&1 </dev/null
+            echo $? >"$log.end"
+        ) &
+    done
+    wait
+    for name in "${names[@]}"; do
+        log=$logs/${stage}_unit_$name.log
         s=$(grep -cE '^(not )?ok [0-9]+ # SKIP' "$log")
         f=$(grep -cE '^not ok [0-9]+ - ' "$log")
         p=$(grep -cE '^ok [0-9]+ - ' "$log")
-        [ "$code" -ne 0 ] && [ "$f" -eq 0 ] && f=1
+        [ "$(cat "$log.end")" != 0 ] && [ "$f" -eq 0 ] && f=1
+        rm -f "$log.end"
         [ $((p + f + s)) -eq 0 ] && f=1
         count "$p" "$f" "$s"
         total=$((total + p))

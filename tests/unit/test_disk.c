@@ -29,6 +29,7 @@
 #include "raft/store/disk.h"
 #include "raft/store/disk_internal.h"
 #include "raft/store/handshake.h"
+#include "tests/unit/folder_state.h"
 
 enum { PATH_SIZE = 512, TEXT_SIZE = 1024 };
 
@@ -314,6 +315,74 @@ static void test_first_start_cut_off(void **state KW_UNUSED) {
     assert_int_equal(access(at("metadata1"), F_OK), 0);
 }
 
+/* ---- looking without touching ---- */
+
+/* As `keyway-meta --check-dir` does; the folder stays as it was. */
+static void looked_at(uint64_t id, int code, const char *part) {
+    struct kw_str before = {0};
+    folder_state(dir, &before);
+    why[0] = '\0';
+    found = KW_DISK_OURS;
+    int got = kw_disk_look(dir, id, "main", &found, why, sizeof(why));
+    if (got != code) print_error("%s\n", why);
+    assert_int_equal(got, code);
+    if (part && !strstr(why, part)) fail_msg("'%s' lacks '%s'", why, part);
+    folder_must_be(dir, &before);
+    kw_str_deinit(&before);
+}
+
+static void test_look_at_a_first_term(void **state KW_UNUSED) {
+    kw_disk_close(open_as(7, "main", 0));
+    looked_at(7, 0, NULL);
+    assert_int_equal(found, KW_DISK_EMPTY);
+    metadata_write("metadata1", first_term, 1, 0);
+    looked_at(7, 0, NULL);
+    assert_int_equal(found, KW_DISK_EMPTY);
+    assert_int_equal(access(at("metadata1"), F_OK), 0);
+    reopened(KW_DISK_EMPTY); /* a start removes it, as before */
+    assert_int_equal(access(at("metadata1"), F_OK), -1);
+}
+
+static void test_look_without_a_lock_file(void **state KW_UNUSED) {
+    kw_disk_close(open_as(7, "main", 0));
+    assert_int_equal(unlink(at(KW_DISK_FILE_LOCK)), 0);
+    looked_at(7, 0, NULL);
+    assert_int_equal(found, KW_DISK_EMPTY);
+    assert_int_equal(access(at(KW_DISK_FILE_LOCK), F_OK), -1);
+}
+
+static void test_look_refuses(void **state KW_UNUSED) {
+    looked_at(7, KW_EIO, "cannot open the data folder");
+    assert_int_equal(access(dir, F_OK), -1); /* it is not made */
+    assert_int_equal(mkdir(dir, 0700), 0);
+    looked_at(7, KW_EINVALID, KW_DISK_FILE_IDENTITY);
+    struct kw_disk *disk = open_as(7, "main", 0);
+    looked_at(7, KW_ELIMIT, "is in use");
+    assert_int_equal(kw_disk_peer_note(disk, 2, 22), 0);
+    assert_int_equal(kw_disk_retire(disk), 0);
+    kw_disk_close(disk);
+    looked_at(7, KW_EINVALID, "removed from the cluster");
+    text_write(KW_DISK_FILE_IDENTITY, "keyway-meta 1\n");
+    looked_at(7, KW_EPROTOCOL, KW_DISK_FILE_IDENTITY);
+    folder_empty();
+    kw_disk_close(open_as(8, "main", 0));
+    looked_at(7, KW_EINVALID, "belongs to node 8");
+    disk = open_as(8, "main", 0);
+    kw_disk_append(disk, true);
+    kw_disk_append(disk, false);
+    kw_disk_close(disk);
+    looked_at(8, KW_EPROTOCOL, "are gone");
+}
+
+/* The look holds the lock no longer than it takes. */
+static void test_look_leaves_nothing_open(void **state KW_UNUSED) {
+    kw_disk_close(open_as(7, "main", 0));
+    for (unsigned i = 0; i < 2000; i++) { /* more than a process may have open */
+        assert_int_equal(kw_disk_look(dir, 7, "main", &found, why, sizeof(why)), 0);
+    }
+    reopened(KW_DISK_EMPTY);
+}
+
 /* ---- lock ---- */
 
 static void test_lock(void **state KW_UNUSED) {
@@ -522,6 +591,10 @@ int main(void) {
         cmocka_unit_test_setup(test_peers_damage, setup),
         cmocka_unit_test_setup(test_wiped, setup),
         cmocka_unit_test_setup(test_first_start_cut_off, setup),
+        cmocka_unit_test_setup(test_look_at_a_first_term, setup),
+        cmocka_unit_test_setup(test_look_without_a_lock_file, setup),
+        cmocka_unit_test_setup(test_look_refuses, setup),
+        cmocka_unit_test_setup(test_look_leaves_nothing_open, setup),
         cmocka_unit_test_setup(test_lock, setup),
         cmocka_unit_test_setup(test_reserve, setup),
         cmocka_unit_test_setup(test_reserve_without_room, setup),

@@ -28,6 +28,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "raft/store/disk_internal.h"
+#include "tests/unit/folder_state.h"
 
 enum { PATH_SIZE = 512, SEGMENT = 8 * 1024 * 1024, MEBIBYTE = 1024 * 1024, SECTOR = 512, ID = 7 };
 
@@ -418,6 +419,7 @@ static void accepted(uint64_t last) {
 #define CLOSED_2  "0000000000000002-0000000000000005"
 #define CLOSED_6  "0000000000000006-0000000000000009"
 #define CLOSED_10 "0000000000000010-0000000000000011"
+#define CLOSED_12 "0000000000000012-0000000000000015" /* once open-1 is closed */
 
 /* Where the batches of open-1 in `segments` are: 12; 13 and 14; 15. */
 enum {
@@ -910,6 +912,94 @@ static void test_refusal_changes_nothing(void **state KW_UNUSED) {
     assert_int_equal(file_size("open-1"), OPEN_END + 8);
 }
 
+/* ---- looking without mending ---- */
+
+/* Whose folder it is; `begun` false: as it was when the first start was cut off. */
+static void identity_write(bool begun) {
+    struct kw_disk_identity identity = {.id = ID, .incarnation = 1, .begun = begun};
+    snprintf(identity.cluster, sizeof(identity.cluster), "main");
+    int fd = open(dir, O_RDONLY | O_DIRECTORY);
+    assert_true(fd >= 0);
+    assert_int_equal(kw_disk_identity_write(fd, &identity), 0);
+    close(fd);
+}
+
+static void a_tail_is_cut_off(void) {
+    folder_copy(segments, dir);
+    file_cut("open-1", OPEN_END + 8);
+}
+
+static void a_segment_is_empty(void) {
+    folder_copy(segments, dir);
+    file_cut("open-1", 0);
+}
+
+static void a_first_write_is_torn(void) {
+    uint8_t part[SECTOR];
+    memset(part, 'x', sizeof(part));
+    folder_copy(segments, dir);
+    file_cut("open-1", 0);
+    file_cut("open-1", SEGMENT);
+    file_write("open-1", SECTOR, part, sizeof(part));
+}
+
+static void a_vote_without_its_term(void) {
+    folder_copy(segments, dir);
+    assert_true(raft_does(dir, "t3"));
+}
+
+static void a_removal_is_cut_off(void) {
+    char longer[PATH_SIZE * 2];
+    snprintf(longer, sizeof(longer), "%s/longer", base);
+    folder_copy(segments, dir);
+    assert_true(raft_does(dir, "t4")); /* closes it */
+    folder_copy(dir, longer);
+    assert_true(raft_does(dir, "r13 a1x64"));
+    file_remove("open-1");
+    file_take(longer, CLOSED_12, CLOSED_12);
+    folder_remove(longer);
+}
+
+static void an_installation_is_cut_off(void) {
+    static const char *const closed[] = {CLOSED_1, CLOSED_2, CLOSED_6, CLOSED_10};
+    folder_copy(segments, dir);
+    assert_true(raft_does(dir, "t4 i30"));
+    for (unsigned i = 0; i < KW_ARRAY_LEN(closed); i++) file_take(segments, closed[i], closed[i]);
+}
+
+/* What a start mends is judged alike, and stays; the start mends it then, and libraft loads what was counted. */
+static void test_a_look_mends_nothing(void **state KW_UNUSED) {
+    static const struct {
+        void (*make)(void);
+        bool begun;
+        uint64_t last;
+    } cases[] = {
+        {a_tail_is_cut_off, true, 15},    {a_tail_is_cut_off, false, 15}, /* the identity would be written, too */
+        {a_segment_is_empty, true, 11},   {a_first_write_is_torn, true, 11},      {a_vote_without_its_term, true, 15},
+        {a_removal_is_cut_off, true, 15}, {an_installation_is_cut_off, true, 30},
+    };
+    struct kw_str before = {0};
+    for (size_t i = 0; i < KW_ARRAY_LEN(cases); i++) {
+        enum kw_disk_found is = KW_DISK_EMPTY;
+        struct kw_disk *disk;
+        cases[i].make();
+        identity_write(cases[i].begun);
+        folder_state(dir, &before);
+        for (unsigned looks = 0; looks < 2; looks++) {
+            int code = kw_disk_look(dir, ID, "main", &is, why, sizeof(why));
+            if (code != 0) fail_msg("case %zu: %s", i, why);
+            assert_int_equal(is, KW_DISK_OURS);
+            folder_must_be(dir, &before);
+        }
+        is = KW_DISK_EMPTY;
+        if (kw_disk_open(&disk, dir, ID, "main", &is, why, sizeof(why)) != 0) fail_msg("case %zu: %s", i, why);
+        assert_int_equal(is, KW_DISK_OURS);
+        kw_disk_close(disk);
+        accepted(cases[i].last);
+    }
+    kw_str_deinit(&before);
+}
+
 /* ---- at random ---- */
 
 static uint64_t seed;
@@ -987,6 +1077,7 @@ int main(void) {
         cmocka_unit_test(test_truncation_cut_off),
         cmocka_unit_test(test_installation_cut_off),
         cmocka_unit_test(test_refusal_changes_nothing),
+        cmocka_unit_test(test_a_look_mends_nothing),
         cmocka_unit_test(test_random_damage),
     };
     return cmocka_run_group_tests(tests, setup_all, teardown_all);

@@ -521,6 +521,32 @@ static void test_entries_from_the_beginning(void **state) {
     end();
 }
 
+static void test_a_change_comes_first(void **state) {
+    (void)state;
+    static const struct {
+        unsigned entries, change, stay; /* counted from 0 */
+    } rows[] = {{5, 3, 3}, {5, 1, 1}, {5, 4, 4}, {5, 0, 5}, {1, 0, 1}};
+    for (size_t i = 0; i < KW_ARRAY_LEN(rows); i++) {
+        begin(KW_GUARD_ALL);
+        struct raft_message message = append_message(3, 7, rows[i].entries, 90);
+        message.append_entries.entries[rows[i].change].type = RAFT_CHANGE;
+        now.receive(now.io, &message);
+        assert_int_equal(now.received.append_entries.n_entries, rows[i].stay);
+        assert_int_equal(now.received.append_entries.leader_commit,
+                         7 + rows[i].stay); /* no further than what is left */
+        assert_int_equal(acted(KW_GUARD_CHANGE_FIRST), rows[i].stay < rows[i].entries);
+        free_append(&message);
+        end();
+    }
+    begin(without(KW_GUARD_CHANGE_FIRST));
+    struct raft_message message = append_message(3, 7, 5, 90);
+    message.append_entries.entries[3].type = RAFT_CHANGE;
+    now.receive(now.io, &message);
+    assert_int_equal(now.received.append_entries.n_entries, 5);
+    free_append(&message);
+    end();
+}
+
 static void append_done(struct raft_io_append *req, int status) {
     (void)req, (void)status;
 }
@@ -647,6 +673,7 @@ int main(void) {
         cmocka_unit_test(test_entries_are_sent_from_a_copy),
         cmocka_unit_test(test_late_rejection_is_dropped),
         cmocka_unit_test(test_entries_from_the_beginning),
+        cmocka_unit_test(test_a_change_comes_first),
         cmocka_unit_test(test_disk_errors_are_fatal),
         cmocka_unit_test(test_term_is_stored_once),
         cmocka_unit_test(test_lost_snapshot_is_not_sent),

@@ -488,6 +488,44 @@ static void equality(void **state) {
     kw_map_unref(NULL);
 }
 
+/* Nodes of these numbers, which ascend. */
+static struct kw_map *map_of_ids(const unsigned *ids, unsigned count) {
+    struct kw_map *map = map_new(count, 1);
+    for (unsigned i = 0; i < count; i++) set_node(map, i, ids[i], true);
+    return map;
+}
+
+static void nodes_in_two_maps(void **state) {
+    (void)state;
+    static const struct {
+        unsigned a[4], b[4]; /* up to 0 */
+        bool shares;
+    } cases[] = {
+        {{0}, {0}, false},
+        {{1}, {0}, false},
+        {{1}, {1}, true},
+        {{1}, {2}, false},
+        {{1, 2, 3}, {4, 5, 6}, false},
+        {{1, 3, 5}, {2, 4, 6}, false},
+        {{1, 3, 5}, {5, 6}, true}, /* the last, the first */
+        {{1, 2, 3}, {1, 5, 6}, true},
+        {{2, 4, 9}, {1, 3, 9}, true},
+        {{1, 2, 9}, {9}, true},
+        {{1, 2, 8}, {9}, false},
+    };
+    for (size_t i = 0; i < KW_ARRAY_LEN(cases); i++) {
+        unsigned a_count = 0, b_count = 0;
+        while (a_count < 4 && cases[i].a[a_count]) a_count++;
+        while (b_count < 4 && cases[i].b[b_count]) b_count++;
+        struct kw_map *a = map_of_ids(cases[i].a, a_count), *b = map_of_ids(cases[i].b, b_count);
+        if (b_count > 0) snprintf(b->nodes[0].host, sizeof(b->nodes[0].host), "elsewhere"); /* the id counts */
+        assert_int_equal(kw_map_shares_a_node(a, b), cases[i].shares);
+        assert_int_equal(kw_map_shares_a_node(b, a), cases[i].shares);
+        kw_map_unref(a);
+        kw_map_unref(b);
+    }
+}
+
 static void no_memory_leaves_nothing(void **state) {
     (void)state;
     struct kw_map *from = even_map(3, 1), *to = even_map(3, 2), *read;
@@ -534,6 +572,7 @@ int main(void) {
         cmocka_unit_test(text_is_as_redis_writes_it),
         cmocka_unit_test(a_topology_is_taken_whole),
         cmocka_unit_test(equality),
+        cmocka_unit_test(nodes_in_two_maps),
         cmocka_unit_test(no_memory_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

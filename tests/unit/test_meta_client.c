@@ -575,6 +575,22 @@ static void test_all_gone_is_told_once_and_again_when_they_are_back(void **state
     assert_int_equal(seen.downs, 1);
 }
 
+/* Who comes back may be another service, from a backup: its versions say nothing of the map that is held. */
+static void test_who_was_gone_is_asked_for_the_whole_map(void **state KW_UNUSED) {
+    nodes[0].map = new_map(7, 8192);
+    nodes[1].map = new_map(7, 8000); /* the same number, another map */
+    node_stop(&nodes[1]);
+    begin_with(2, NULL, false);
+    RUN_UNTIL(seen.ups == 1 && seen.maps == 1);
+    node_stop(&nodes[0]);
+    RUN_UNTIL(seen.downs == 1);
+    node_start(&nodes[1]);
+    RUN_UNTIL(seen.ups == 2 && seen.maps == 2);
+    assert_int_equal(nodes[1].watches, 1);
+    assert_int_equal(nodes[1].watched_version, 0);
+    assert_true(kw_map_equal(seen.map, nodes[1].map));
+}
+
 static void test_attempts_become_rarer(void **state KW_UNUSED) {
     nodes[0].greeting = "-ERR not today\r\n";
     begin_with(1, NULL, false);
@@ -822,6 +838,66 @@ static void test_a_lost_link_is_told_or_asked_again(void **state KW_UNUSED) {
     RUN_UNTIL(answers.count == 2);
     assert_string_equal(answers.text.data, "$5\r\nAGAIN\r\n");
     assert_int_equal(second->asks, 1);
+}
+
+/* By a node that did nothing of it; each names no leader that could be followed. */
+static const char *const refusals[] = {
+    "-NOLEADER no leader is known\r\n", "-NOTLEADER \r\n",      "-NOTLEADER nonsense\r\n",
+    "-BUSY too much at once\r\n",       "-LOADING not yet\r\n", "-BUSY\r\n",
+};
+
+static void test_a_first_try_that_is_refused_is_told_so(void **state KW_UNUSED) {
+    begin_with(1, NULL, false);
+    RUN_UNTIL(seen.ups == 1);
+    for (unsigned i = 0; i < KW_ARRAY_LEN(refusals); i++) {
+        nodes[0].answer = refusals[i];
+        for (unsigned repeatable = 0; repeatable < 2; repeatable++) {
+            kw_str_clear(&answers.text);
+            answers.count = 0;
+            assert_int_equal(ask_as("X", 2, repeatable), 0);
+            RUN_UNTIL(answers.count == 1);
+            assert_int_equal(answers.err, 0);
+            assert_string_equal(answers.text.data, refusals[i]);
+        }
+    }
+    assert_int_equal(nodes[0].asks, 2 * KW_ARRAY_LEN(refusals));
+    assert_int_equal(nodes[0].connects, 1);
+}
+
+/* The link is lost with the first try; the second one, at another node, is answered so. */
+static void ask_twice(const char *answer) {
+    nodes[0].answer = nodes[1].answer = "";
+    nodes[0].asks = nodes[1].asks = 0;
+    seen.closed = 0;
+    kw_str_clear(&answers.text);
+    answers.count = 0;
+    begin_with(2, NULL, false);
+    RUN_UNTIL(followed());
+    struct node *first = followed(), *second = first == &nodes[0] ? &nodes[1] : &nodes[0];
+    second->answer = answer;
+    assert_int_equal(ask_as("X", 2, true), 0);
+    RUN_UNTIL(first->asks == 1);
+    node_drop_conns(first);
+    RUN_UNTIL(answers.count == 1);
+    assert_int_equal(second->asks, 1);
+    kw_meta_client_close(client, on_closed, NULL);
+    client = NULL;
+    RUN_UNTIL(seen.closed == 1);
+}
+
+static void test_a_second_try_that_is_refused_leaves_it_in_doubt(void **state KW_UNUSED) {
+    for (unsigned i = 0; i < KW_ARRAY_LEN(refusals); i++) {
+        ask_twice(refusals[i]);
+        assert_int_equal(answers.err, KW_ELINKLOST);
+        assert_int_equal(answers.text.len, 0);
+    }
+    /* What the service has decided is the answer. */
+    static const char *const decided[] = {"+OK\r\n", "-CONFLICT it has version 4\r\n", "-BUSYKEY it is there\r\n"};
+    for (unsigned i = 0; i < KW_ARRAY_LEN(decided); i++) {
+        ask_twice(decided[i]);
+        assert_int_equal(answers.err, 0);
+        assert_string_equal(answers.text.data, decided[i]);
+    }
 }
 
 static void test_an_ask_follows_to_the_leader(void **state KW_UNUSED) {
@@ -1169,6 +1245,7 @@ int main(void) {
         CASE(test_a_difference_that_does_not_fit_asks_for_the_whole),
         CASE(test_a_lost_node_is_replaced_by_the_next),
         CASE(test_all_gone_is_told_once_and_again_when_they_are_back),
+        CASE(test_who_was_gone_is_asked_for_the_whole_map),
         CASE(test_attempts_become_rarer),
         CASE(test_silence_is_the_end_of_a_link),
         CASE(test_a_node_that_takes_connections_only),
@@ -1187,6 +1264,8 @@ int main(void) {
         ASKING(test_nobody_there_is_an_error),
         ASKING(test_no_answer_in_time),
         ASKING(test_a_lost_link_is_told_or_asked_again),
+        ASKING(test_a_first_try_that_is_refused_is_told_so),
+        ASKING(test_a_second_try_that_is_refused_leaves_it_in_doubt),
         ASKING(test_an_ask_follows_to_the_leader),
         ASKING(test_an_ask_that_is_sent_round_in_circles_comes_back),
         ASKING(test_too_much_is_refused),

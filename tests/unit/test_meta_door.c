@@ -124,6 +124,41 @@ static void test_each_record_of_a_request_has_an_id_of_its_own(void **state KW_U
     assert_memory_equal(first, none, sizeof(first));
 }
 
+/* The id as a number whose lowest byte is the last one (`last`), or the first. */
+static void id_add(unsigned char id[KW_REQUEST_ID_SIZE], unsigned number, bool last) {
+    for (unsigned i = 0; i < KW_REQUEST_ID_SIZE && number > 0; i++, number >>= 8) {
+        unsigned char *byte = &id[last ? KW_REQUEST_ID_SIZE - 1 - i : i];
+        number += *byte;
+        *byte = (unsigned char)number;
+    }
+}
+
+/* Two requests of which one's records bear ids of the other would answer each other. */
+static void test_records_do_not_meet_the_next_requests_of_who_counts(void **state KW_UNUSED) {
+    enum { RECORDS = 1000, NEXT = 1000 };
+    static const unsigned char starts[][KW_REQUEST_ID_SIZE] = {
+        {1}, {[KW_REQUEST_ID_SIZE - 1] = 1}, {0x9e, 0x37, 0x79, 0xb9, 0x7f, 0x4a, 0x7c, 0x15, 0xff, 0xff, 0xff, 0xff}};
+    static unsigned char ids[RECORDS][KW_REQUEST_ID_SIZE];
+    unsigned char next[KW_REQUEST_ID_SIZE], again[KW_REQUEST_ID_SIZE];
+    for (size_t s = 0; s < 2 * KW_ARRAY_LEN(starts); s++) {
+        struct kw_door_call call = {.has_id = true};
+        memcpy(call.request_id, starts[s / 2], sizeof(call.request_id));
+        for (unsigned nth = 0; nth < RECORDS; nth++) kw_door_request_id(ids[nth], &call, nth);
+        assert_memory_equal(ids[0], call.request_id, sizeof(call.request_id));
+        for (unsigned nth = 0; nth < RECORDS; nth++) {
+            kw_door_request_id(again, &call, nth);
+            assert_memory_equal(again, ids[nth], sizeof(again));
+        }
+        for (unsigned step = 0; step <= NEXT; step++) {
+            memcpy(next, call.request_id, sizeof(next));
+            id_add(next, step, s % 2);
+            for (unsigned nth = 1; nth < RECORDS; nth++) {
+                if (memcmp(ids[nth], next, sizeof(next)) == 0) fail_msg("record %u has the id %u further", nth, step);
+            }
+        }
+    }
+}
+
 /* ---- words */
 
 static void test_numbers(void **state KW_UNUSED) {
@@ -318,6 +353,7 @@ static const char *judged(const char *text, struct kw_meta_identity *identity) {
     struct kw_config_error err;
     struct kw_config *cfg = kw_config_new(kw_meta_settings_rows, kw_meta_settings_row_count, &settings);
     why[0] = '\0';
+    *identity = (struct kw_meta_identity){0};
     if (kw_config_load_text(cfg, "test", text, strlen(text), &err)) {
         snprintf(why, sizeof(why), "%s", err.text);
     } else {
@@ -343,6 +379,44 @@ static void test_settings_that_go_together(void **state KW_UNUSED) {
     assert_string_equal(identity.address.host, "meta-4");
     assert_int_equal(identity.address.raft_port, 5);
     assert_string_equal(judged("join yes\nbind 127.0.0.2 ::1 localhost\n", &identity), "");
+}
+
+static void test_ports_agree_with_peers(void **state KW_UNUSED) {
+    static const struct {
+        const char *text;
+        unsigned port, raft_port; /* of the own address */
+    } agree[] = {
+        {"port 7400\npeers 1=10.0.0.1:7400\n", 7400, 17400},
+        {"port 7400\nraft-port 17400\npeers 1=10.0.0.1:7400\n", 7400, 17400},
+        {"port 7400\nraft-port 7499\npeers 1=10.0.0.1:7400:7499\n", 7400, 7499},
+        {"port 7400\npeers 1=10.0.0.1:7400:7499\n", 7400, 7499}, /* raft-port was left to the list */
+        {"port 7400\npeers 1=10.0.0.1:7400 2=10.0.0.1:7401\n", 7400, 17400},
+        /* Others reach it elsewhere than where it listens: it says so. */
+        {"port 7400\nannounce 10.0.0.9\npeers 1=10.0.0.9:7500:7599\n", 7400, 17400},
+        {"join yes\nid 3\nport 7400\npeers 1=10.0.0.1:7380\n", 7400, 17400}, /* it is not in the list */
+    };
+    static const struct {
+        const char *text, *of_peers, *of_settings;
+    } disagree[] = {
+        {"peers 1=10.0.0.1:7400\n", "7400 and 17400", "7380 and 17380"},
+        {"port 7400\npeers 1=10.0.0.1:7380\n", "7380 and 17380", "7400 and 17400"},
+        {"port 7400\nraft-port 7499\npeers 1=10.0.0.1:7400\n", "7400 and 17400", "7400 and 7499"},
+        {"port 7400\nraft-port 7499\npeers 1=10.0.0.1:7400:7498\n", "7400 and 7498", "7400 and 7499"},
+        {"port 7400\nraft-port 17400\npeers 1=10.0.0.1:7401:17400\n", "7401 and 17400", "7400 and 17400"},
+        {"id 2\nport 7400\njoin yes\npeers 1=10.0.0.1:7400 2=10.0.0.2:7401\n", "7401 and 17401", "7400 and 17400"},
+    };
+    struct kw_meta_identity identity;
+    for (size_t i = 0; i < KW_ARRAY_LEN(agree); i++) {
+        assert_string_equal(judged(agree[i].text, &identity), "");
+        assert_int_equal(identity.address.port, agree[i].port);
+        assert_int_equal(identity.address.raft_port, agree[i].raft_port);
+    }
+    for (size_t i = 0; i < KW_ARRAY_LEN(disagree); i++) {
+        const char *why = judged(disagree[i].text, &identity);
+        if (!strstr(why, disagree[i].of_peers) || !strstr(why, disagree[i].of_settings) || !strstr(why, "announce")) {
+            fail_msg("'%s': '%s'", disagree[i].text, why);
+        }
+    }
 }
 
 static void test_settings_that_do_not(void **state KW_UNUSED) {
@@ -375,6 +449,7 @@ int main(void) {
         cmocka_unit_test(test_prefixes),
         cmocka_unit_test(test_numbers_of_words),
         cmocka_unit_test(test_each_record_of_a_request_has_an_id_of_its_own),
+        cmocka_unit_test(test_records_do_not_meet_the_next_requests_of_who_counts),
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_expect),
         cmocka_unit_test(test_tables_and_what_fits),
@@ -384,6 +459,7 @@ int main(void) {
         cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_what_the_observer_believes),
         cmocka_unit_test(test_settings_that_go_together),
+        cmocka_unit_test(test_ports_agree_with_peers),
         cmocka_unit_test(test_settings_that_do_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

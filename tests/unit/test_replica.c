@@ -22,6 +22,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "raft/store/disk_internal.h"
 #include "raft/store/replica_internal.h"
 
 enum {
@@ -48,7 +49,15 @@ static struct {
     unsigned first_port;
     struct node nodes[NODES_MAX + 1];  /* by id, from 1 */
     struct kw_replica_options options; /* what a test asks for beside the usual */
+    const struct kw_disk *filled;      /* the disk on which so many bytes are free; NULL: none */
+    uint64_t free_bytes;
 } t;
+
+uint64_t __real_kw_disk_free_bytes(const struct kw_disk *disk);
+uint64_t __wrap_kw_disk_free_bytes(const struct kw_disk *disk);
+uint64_t __wrap_kw_disk_free_bytes(const struct kw_disk *disk) {
+    return disk == t.filled ? t.free_bytes : __real_kw_disk_free_bytes(disk);
+}
 
 /* --- what happened to submissions --- */
 
@@ -630,6 +639,7 @@ static void test_removes_the_leader_and_the_dead(void **state KW_UNUSED) {
     await(&tally, 2);
     assert_int_equal(tally.last, 0);
     if (!wait_for(is_fatal, head)) fail_msg("the removed leader does not notice");
+    assert_int_equal(head->fatal_code, KW_EINVALID);
     stop(old);
     head = settle();
     assert_int_equal(facts_of(head).member_count, 1);
@@ -647,6 +657,35 @@ static void test_addition_that_does_not_catch_up(void **state KW_UNUSED) {
     await(&tally, 1);
     assert_int_equal(tally.last, KW_ETIMEOUT);
     assert_int_equal(facts_of(head).member_count, 3);
+}
+
+/* Its log holds its first addition, its removal and its second addition, and it is sent one entry at a time. */
+static void test_addition_after_one_that_was_undone(void **state KW_UNUSED) {
+    start_three();
+    struct node *head = settle();
+    struct kw_meta_peer fourth = peer_of(4); /* does not run yet */
+    struct tally tally = {0}, again = {0};
+    raft_set_max_catch_up_round_duration(&head->replica->raft, WAIT_MS);
+    assert_int_equal(kw_replica_add(head->replica, &fourth, on_done, &tally), 0);
+    put_singly(0, 5);
+    assert_int_equal(tally.answered, 0);
+    raft_set_max_catch_up_round_duration(&head->replica->raft, 100);
+    await(&tally, 1);
+    assert_int_equal(tally.last, KW_ETIMEOUT);
+    put_singly(5, 5);
+    raft_set_max_inflight_entries(&head->replica->raft, 1);
+    raft_set_max_catch_up_round_duration(&head->replica->raft, WAIT_MS);
+    start(4, 0);
+    assert_int_equal(kw_replica_add(head->replica, &fourth, on_done, &again), 0);
+    await(&again, 1);
+    assert_int_equal(again.last, 0);
+    put_singly(10, 5);
+    assert_level();
+    assert_false(t.nodes[4].fatal);
+    stop(4);
+    start(4, 0); /* nor does it take its old removal for a new one when it begins again */
+    assert_level();
+    assert_false(t.nodes[4].fatal);
 }
 
 static void test_transfer(void **state KW_UNUSED) {
@@ -759,6 +798,67 @@ static void test_a_short_secret(void **state KW_UNUSED) {
     assert_non_null(strstr(why, "1 to 65535"));
 }
 
+#define MIB ((uint64_t)1024 * 1024)
+
+static bool has_reserve(uint64_t id) {
+    char path[160];
+    snprintf(path, sizeof(path), "%s/%s", dir_of(id), KW_DISK_FILE_RESERVE);
+    return access(path, F_OK) == 0;
+}
+
+/* As the look once a second would find it. */
+static void look_at_space(struct node *node, uint64_t free_bytes) {
+    t.filled = node->replica->disk;
+    t.free_bytes = free_bytes;
+    kw_replica_space_check(node->replica);
+    assert_int_equal(facts_of(node).disk_free_bytes, free_bytes);
+}
+
+static bool another_leads(void *ctx) {
+    return leader() && leader() != ctx && is_settled(NULL);
+}
+
+static void test_a_disk_that_fills_up(void **state KW_UNUSED) {
+    start_three();
+    struct node *full = settle();
+    uint64_t id = id_of(full);
+    put_singly(0, 3);
+    assert_true(has_reserve(id));
+    look_at_space(full, 32 * MIB);
+    assert_true(has_reserve(id));
+    assert_int_equal(kw_replica_role(full->replica), KW_ROLE_LEADER);
+    assert_int_equal(full->replica->change.step, KW_CHANGE_NONE);
+
+    look_at_space(full, 32 * MIB - 1); /* short: the reserve goes, and leadership */
+    assert_false(has_reserve(id));
+    if (!wait_for(another_leads, full)) fail_msg("leadership is not handed on");
+    put_singly(3, 3);
+    look_at_space(full, 16 * MIB);
+    look_at_space(full, 128 * MIB - 1); /* not enough to begin again */
+    assert_false(has_reserve(id));
+    look_at_space(full, 128 * MIB);
+    assert_true(has_reserve(id));
+    look_at_space(full, 15 * MIB); /* the reserve was there, so it goes first */
+    assert_false(has_reserve(id));
+    assert_false(full->replica->failed);
+
+    look_at_space(full, 16 * MIB - 1);
+    if (!wait_for(is_fatal, full)) fail_msg("the node goes on without room");
+    assert_int_equal(full->fatal_code, KW_EIO);
+    assert_non_null(strstr(full->why, "is full (15 MiB free)"));
+    assert_non_null(strstr(full->why, dir_of(id)));
+    look_at_space(full, 200 * MIB); /* it has ended: nothing is begun any more */
+    assert_false(has_reserve(id));
+    t.filled = NULL;
+    stop(id);
+    settle();
+    put_singly(6, 3);
+    start(id, 3); /* there is room again */
+    assert_true(has_reserve(id));
+    assert_level();
+    assert_true(has(&t.nodes[id], "key-8", "key-8"));
+}
+
 static void on_stall(uv_timer_t *timer KW_UNUSED) {
     uint64_t end = kw_clock_us() + 60000;
     while (kw_clock_us() < end) continue;
@@ -819,12 +919,14 @@ int main(void) {
         WORLD_TEST(test_membership),
         WORLD_TEST(test_removes_the_leader_and_the_dead),
         WORLD_TEST(test_addition_that_does_not_catch_up),
+        WORLD_TEST(test_addition_after_one_that_was_undone),
         WORLD_TEST(test_transfer),
         WORLD_TEST(test_close_answers),
         WORLD_TEST(test_unreadable_entry),
         WORLD_TEST(test_refusals),
         WORLD_TEST(test_a_wiped_node_ends),
         WORLD_TEST(test_a_short_secret),
+        WORLD_TEST(test_a_disk_that_fills_up),
         WORLD_TEST(test_longest_turn),
     };
     signal(SIGPIPE, SIG_IGN);
