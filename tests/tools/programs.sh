@@ -118,25 +118,39 @@ declared() {
     head -n 20 "$2" | sed -n "s/^# $1:[[:space:]]*//p" | head -n 1
 }
 
+# integration_files FACTOR [NAME...]: the names of the test files, or of those, that are to run; those that declare
+# "# alone: yes", since they measure, behind the others.
+integration_files() {
+    local factor=$1
+    shift
+    local file name
+    local last=()
+    for file in tests/integration/test_*.py; do
+        name=$(basename "$file" .py)
+        [ $# -eq 0 ] || [[ " $* " == *" $name "* ]] || continue
+        [ ${#only_tests[@]} -eq 0 ] || [[ " ${only_tests[*]} " == *" $name "* ]] || continue
+        [ "$factor" -eq 1 ] || [ "$(declared sanitizers "$file")" != no ] || continue
+        if [ "$(declared alone "$file")" = yes ]; then last+=("$name"); else echo "$name"; fi
+    done
+    [ ${#last[@]} -eq 0 ] || printf '%s\n' "${last[@]}"
+}
+
 # run_integration FOLDER FACTOR [NAME...]: the test files, or those, with the programs of a build folder; two at once, but
-# those that declare "# alone: yes", since they measure. FACTOR stretches the time that a file may take. Where it is more
-# than 1 time is no object: three at once, and those that declare "# sanitizers: no" do not run.
+# those that declare "# alone: yes". FACTOR stretches the time that a file may take. Where it is more than 1 time is no
+# object: three at once, and those that declare "# sanitizers: no" do not run.
 run_integration() {
     local folder=$1
     local factor=$2
     shift 2
     local file name seconds most
     local names=()
-    for file in tests/integration/test_*.py; do
-        name=$(basename "$file" .py)
-        [ $# -eq 0 ] || [[ " $* " == *" $name "* ]] || continue
-        [ ${#only_tests[@]} -eq 0 ] || [[ " ${only_tests[*]} " == *" $name "* ]] || continue
-        [ "$factor" -eq 1 ] || [ "$(declared sanitizers "$file")" != no ] || continue
+    mapfile -t names < <(integration_files "$factor" "$@")
+    for name in "${names[@]}"; do
+        file=tests/integration/$name.py
         most=$((factor == 1 ? 2 : 3))
         [ "$factor" -gt 1 ] || [ "$(declared alone "$file")" != yes ] || most=1
         while [ "$(jobs -rp | wc -l)" -ge "$most" ]; do wait -n; done
         seconds=$(declared timeout "$file")
-        names+=("$name")
         start_counted "$name" $((${seconds:-300} * factor)) \
             env KEYWAY_BIN_DIR="$root/$folder/bin" "${steady[@]}" /usr/bin/python3 "$file" &
         [ "$most" -gt 1 ] || wait
