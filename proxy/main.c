@@ -1,9 +1,9 @@
 /* keyway-proxy [file] [--directive value ...] */
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "base/config.h"
+#include "base/descriptors.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "cluster/command_reference.h"
@@ -11,19 +11,6 @@
 #include "proxy/settings.h"
 
 enum { EXIT_BAD_SETTING = 2 };
-
-/* Clients, links and a reserve need descriptors: ask for as many as we may have. */
-static void raise_descriptor_limit(const struct kw_settings *settings) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit)) return;
-    rlim_t want = (rlim_t)settings->maxclients + 1024;
-    if (limit.rlim_cur >= want) return;
-    limit.rlim_cur = limit.rlim_max == RLIM_INFINITY || want < limit.rlim_max ? want : limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur < want) {
-        kw_log(KW_LOG_WARNING, "maxclients %lld needs %llu file descriptors, the limit is %llu", settings->maxclients,
-               (unsigned long long)want, (unsigned long long)limit.rlim_cur);
-    }
-}
 
 static int print_page(struct kw_config *cfg, const char *what) {
     if (strcmp(what, "--version") == 0 || strcmp(what, "-v") == 0) {
@@ -53,7 +40,7 @@ int main(int argc, char **argv) {
     } else if (kw_log_open(settings.logfile, (enum kw_log_level)settings.loglevel)) {
         fprintf(stderr, "keyway-proxy: cannot open logfile %s\n", settings.logfile);
     } else {
-        raise_descriptor_limit(&settings);
+        kw_descriptors_want(settings.maxclients);
         code = kw_server_run(cfg, &settings);
     }
     kw_config_free(cfg);

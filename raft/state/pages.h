@@ -20,7 +20,7 @@ enum { KW_PAGE_HEADER = 16 }; /* bytes: u32 length of the content, u32 mark, u64
 struct kw_pages_chunk;
 
 struct kw_pages {
-    struct kw_pages_chunk **chunks; /* own; KW_PAGES_CHUNK pages each */
+    struct kw_pages_chunk **chunks; /* own; of a few pages each */
     size_t chunk_room;
     size_t count; /* pages */
     size_t heap;  /* bytes of heap */

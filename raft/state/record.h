@@ -14,7 +14,7 @@
 #include "base/str.h"
 
 enum {
-    KW_RECORD_BATCH_MAX = 512,             /* records of one entry */
+    KW_RECORD_BATCH_MAX = 512,             /* records of one entry that can be read; the replica writes fewer */
     KW_RECORD_ENTRY_MAX = 1024 * 1024,     /* bytes of one entry; a single record may be larger */
     KW_RECORD_BYTES_MAX = 16 * 1024 * 1024 /* bytes of one record */
 };

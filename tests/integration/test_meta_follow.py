@@ -394,7 +394,7 @@ class Asking(FollowTest):
         self.serves(self.client(), "unhurt")
 
     def test_asking_while_the_leader_is_killed(self):
-        """Nothing is lost and nothing is made twice: reads and changes wait for the next leader."""
+        """Nothing is lost and nothing is made twice; without a leader the client is told so."""
         c = self.client()
         c.ok("KEYWAY", "CONFIG", "SET", "n", "0")
         old = self.followed()
