@@ -419,7 +419,11 @@ class Keyspace(Wide):
             side[2].ok("SET", "n", "text")
             side[2].ok("RPUSH", "l", "a", "b")
         self.same(["OBJECT", "ENCODING", "n"], ["OBJECT", "ENCODING", "l"], ["OBJECT", "REFCOUNT", "l"], ["OBJECT", "HELP"])
-        self.same(["OBJECT", "FREQ", "n"], ["OBJECT", "IDLETIME", "n"], ["OBJECT", "IDLETIME", "nosuch"], ["OBJECT", "FREQ", "nosuch"])
+        self.same(["OBJECT", "FREQ", "n"], ["OBJECT", "IDLETIME", "nosuch"], ["OBJECT", "FREQ", "nosuch"])
+        for resp in (2, 3):
+            # The two servers were written to one after the other, and count whole seconds.
+            self.assertEqual(self.shape(resp, "OBJECT", "IDLETIME", "n"), (b":", b":"))
+            self.assertIn(self.c[resp]("OBJECT", "IDLETIME", "n"), range(60))
         self.same(["OBJECT", "ENCODING"], ["OBJECT", "ENCODING", "a", "b"], ["OBJECT", "NOSUCH", "k"], ["OBJECT"])
 
     def test_copy_dump_restore(self):
