@@ -2,7 +2,6 @@
 #include "proxy/listener.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,15 +9,15 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "base/base.h"
+#include "base/bind.h"
 #include "base/error.h"
 #include "base/log.h"
 
-enum { SOCKETS_MAX = 16, ACCEPTS_A_TURN = 256, PAUSE_MS = 100 };
+enum { ACCEPTS_A_TURN = 256, PAUSE_MS = 100 };
 
 struct kw_listener {
-    uv_poll_t polls[SOCKETS_MAX];
-    int fds[SOCKETS_MAX];
+    uv_poll_t polls[KW_BIND_MAX];
+    int fds[KW_BIND_MAX];
     unsigned count;
     uv_timer_t pause; /* out of descriptors: try again a little later */
     struct kw_listener_hooks hooks;
@@ -26,60 +25,23 @@ struct kw_listener {
     bool closed;
 };
 
-static int listen_on(const struct addrinfo *at, int backlog) {
-    int fd = socket(at->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) return -1;
-    int on = 1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (at->ai_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-    if (bind(fd, at->ai_addr, at->ai_addrlen) == 0 && listen(fd, backlog) == 0) return fd;
-    int saved = errno;
-    close(fd);
-    errno = saved;
-    return -1;
-}
-
-static int open_address(struct kw_listener *listener, uv_loop_t *loop, const char *host, size_t len, int port,
-                        int backlog) {
-    char name[256], service[16];
-    snprintf(name, sizeof(name), "%.*s", (int)len, host);
-    snprintf(service, sizeof(service), "%d", port);
-    const char *node = strcmp(name, "*") == 0 ? NULL : name;
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found;
-    int err = getaddrinfo(node, service, &hints, &found);
-    if (err) {
-        fprintf(stderr, "keyway-proxy: bind %s: %s\n", name, gai_strerror(err));
-        return KW_EINVALID;
-    }
-    int fd = listener->count < SOCKETS_MAX ? listen_on(found, backlog) : -1;
-    freeaddrinfo(found);
-    if (fd < 0) {
-        fprintf(stderr, "keyway-proxy: cannot listen on %s:%d: %s\n", name, port, strerror(errno));
-        return KW_EIO;
-    }
-    listener->fds[listener->count] = fd;
-    uv_poll_init(loop, &listener->polls[listener->count], fd);
-    listener->polls[listener->count].data = listener;
-    listener->count++;
-    return 0;
-}
-
 int kw_listener_open(struct kw_listener **out, uv_loop_t *loop, const struct kw_settings *settings,
                      const struct kw_listener_hooks *hooks) {
     struct kw_listener *listener = kw_calloc(1, sizeof(*listener));
     listener->hooks = *hooks;
     uv_timer_init(loop, &listener->pause);
     listener->pause.data = listener;
-    const char *cursor = settings->bind;
-    size_t len;
-    const char *host;
-    while ((host = kw_config_list_next(&cursor, &len))) {
-        int err = open_address(listener, loop, host, len, (int)settings->port, (int)settings->tcp_backlog);
-        if (err) return err; /* the process ends */
+    char why[256];
+    int count = kw_bind_open(listener->fds, settings->bind, (unsigned)settings->port, (int)settings->tcp_backlog, why,
+                             sizeof(why));
+    if (count < 0) {
+        fprintf(stderr, "keyway-proxy: %s\n", why);
+        return count; /* the process ends */
     }
-    if (listener->count == 0) {
-        fprintf(stderr, "keyway-proxy: bind names no address\n");
-        return KW_EINVALID;
+    for (; listener->count < (unsigned)count; listener->count++) {
+        uv_poll_t *poll = &listener->polls[listener->count];
+        uv_poll_init(loop, poll, listener->fds[listener->count]);
+        poll->data = listener;
     }
     *out = listener;
     return 0;

@@ -18,6 +18,7 @@
 
 #include "base/alloc.h"
 #include "base/base.h"
+#include "base/bind.h"
 #include "base/clock.h"
 #include "base/config.h"
 #include "base/error.h"
@@ -288,9 +289,9 @@ static void fill_identity(struct kw_server *server) {
     ssize_t len = readlink("/proc/self/exe", server->executable, sizeof(server->executable) - 1);
     server->executable[len > 0 ? len : 0] = '\0';
     const char *cursor = server->settings->bind;
-    size_t host_len = 0;
-    const char *host = kw_config_list_next(&cursor, &host_len);
-    snprintf(server->address, sizeof(server->address), "%.*s:%lld", (int)host_len, host ? host : "",
+    struct kw_bind_host at = {"", 0, false};
+    kw_bind_next(&cursor, &at);
+    snprintf(server->address, sizeof(server->address), "%.*s:%lld", (int)at.len, at.len ? at.host : "",
              server->settings->port);
     server->started_ms = kw_clock_ms();
 }

@@ -50,7 +50,7 @@ static int apply_log(void *ctx, char *why, size_t why_size) {
 
 /* clang-format off */
 const struct kw_config_row kw_settings_rows[] = {
-    TEXT("bind", KW_CONFIG_LIST, bind, 0, "127.0.0.1", "Addresses to listen on", NULL, NULL),
+    TEXT("bind", KW_CONFIG_LIST, bind, 0, "127.0.0.1", "Addresses to listen on; * is all IPv4 ones, ::* all IPv6 ones; a - in front: no error where the machine lacks it", NULL, NULL),
     INT("port", port, 0, "7379", 1, 65535, NULL, "TCP port of the endpoint", NULL),
     INT("workers", workers, 0, "0", 0, 256, "threads", "Worker threads; 0 is one a processor", NULL),
     INT("maxclients", maxclients, KW_CONFIG_MUTABLE, "10000", 1, 1000000, "connections", "Clients connected at once; one more is told so and closed", apply_limits),

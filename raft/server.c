@@ -18,6 +18,7 @@
 #include <uv.h>
 
 #include "base/alloc.h"
+#include "base/bind.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "raft/door/door.h"
@@ -206,9 +207,9 @@ static void start_signals(struct kw_meta_server *server) {
 
 static void say_ready(const struct kw_meta_settings *settings) {
     const char *cursor = settings->bind;
-    size_t len = 0;
-    const char *host = kw_config_list_next(&cursor, &len);
-    kw_log(KW_LOG_NOTICE, "ready: node %lld serves clients on %.*s:%lld", settings->id, (int)len, host ? host : "",
+    struct kw_bind_host at;
+    if (!kw_bind_next(&cursor, &at)) return;
+    kw_log(KW_LOG_NOTICE, "ready: node %lld serves clients on %.*s:%lld", settings->id, (int)at.len, at.host,
            settings->port);
 }
 

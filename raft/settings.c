@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "base/bind.h"
 #include "base/error.h"
 #include "raft/server.h"
 
@@ -52,7 +53,7 @@ static int valid_secret(const char *value, char *why, size_t why_size) {
 /* clang-format off */
 const struct kw_config_row kw_meta_settings_rows[] = {
     INT("id", id, 0, "1", 1, LLONG_MAX, NULL, "Number of this node, its own for ever: a new or wiped data folder takes a new one"),
-    TEXT("bind", KW_CONFIG_LIST, bind, 0, "127.0.0.1", "Addresses to listen on", NULL, NULL),
+    TEXT("bind", KW_CONFIG_LIST, bind, 0, "127.0.0.1", "Addresses to listen on; * is all IPv4 ones, ::* all IPv6 ones; a - in front: no error where the machine lacks it", NULL, NULL),
     INT("port", port, 0, "7380", 1, PORT_MAX, NULL, "TCP port for clients"),
     INT("raft-port", raft_port, 0, "0", 0, PORT_MAX, NULL, "TCP port for the other metadata nodes; 0 is port + 10000"),
     TEXT("announce", KW_CONFIG_STRING, announce, 0, "", "Host under which the others reach this node; empty is the one in peers, else the first of bind", NULL, NULL),
@@ -88,14 +89,13 @@ static bool is_loopback(const char *host, size_t len) {
 /* A secret is what stands between strangers and the service: without one only this machine may reach it. */
 static int judge_secret(const struct kw_meta_settings *settings, char *why, size_t why_size) {
     const char *cursor = settings->bind;
-    size_t len = 0;
-    const char *host;
-    while (!settings->secret[0] && (host = kw_config_list_next(&cursor, &len))) {
-        if (is_loopback(host, len)) continue;
+    struct kw_bind_host at;
+    while (!settings->secret[0] && kw_bind_next(&cursor, &at)) {
+        if (is_loopback(at.host, at.len)) continue;
         snprintf(why, why_size,
                  "secret is empty, but bind names %.*s, where others can reach this node: give all metadata nodes and "
                  "proxies the same `secret` of at least %d characters, or bind loopback addresses only",
-                 (int)len, host, SECRET_MIN);
+                 (int)at.len, at.host, SECRET_MIN);
         return KW_EINVALID;
     }
     return 0;
@@ -155,22 +155,18 @@ static int judge_address(const struct kw_meta_settings *settings, struct kw_meta
         return 0;
     }
     const char *cursor = settings->bind;
-    size_t len = 0;
-    const char *host = settings->announce[0] ? settings->announce : kw_config_list_next(&cursor, &len);
-    if (settings->announce[0]) len = strlen(settings->announce);
-    if (!host) {
+    struct kw_bind_host at = {settings->announce, strlen(settings->announce), false};
+    if (!settings->announce[0] && !kw_bind_next(&cursor, &at)) {
         snprintf(why, why_size, "bind names no address");
         return KW_EINVALID;
     }
-    bool any = (len == 1 && host[0] == '*') || (len == 7 && memcmp(host, "0.0.0.0", 7) == 0) ||
-               (len == 2 && memcmp(host, "::", 2) == 0);
-    if (any || len > KW_META_HOST_MAX) {
+    if (kw_bind_everywhere(at.host, at.len) || at.len > KW_META_HOST_MAX) {
         snprintf(why, why_size, "bind begins with %.*s, which is no address that others can connect to: set announce",
-                 (int)(len > 80 ? 80 : len), host);
+                 (int)(at.len > 80 ? 80 : at.len), at.host);
         return KW_EINVALID;
     }
-    memcpy(out->address.host, host, len);
-    out->address.host[len] = '\0';
+    memcpy(out->address.host, at.host, at.len);
+    out->address.host[at.len] = '\0';
     out->address.port = (unsigned)settings->port;
     out->address.raft_port = (unsigned)raft_port;
     return 0;

@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/base.h"
+#include "base/bind.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -107,17 +108,9 @@ void kw_follow_print(struct kw_follow *follow, struct kw_str *out) {
 
 /* ---- beginning and end ---- */
 
-static bool is_wildcard(const char *address, size_t host_len) {
-    static const char *const names[] = {"0.0.0.0", "::", "*", "-::*"};
-    for (size_t i = 0; i < KW_ARRAY_LEN(names); i++) {
-        if (strlen(names[i]) == host_len && memcmp(address, names[i], host_len) == 0) return true;
-    }
-    return host_len == 0;
-}
-
 int kw_follow_start(struct kw_follow **out, uv_loop_t *loop, const struct kw_follow_options *opts) {
     const char *colon = strrchr(opts->address, ':');
-    bool anywhere = colon && is_wildcard(opts->address, (size_t)(colon - opts->address));
+    bool anywhere = colon && kw_bind_everywhere(opts->address, (size_t)(colon - opts->address));
     struct kw_meta_client_identity identity = {
         .id = opts->id,
         .address = anywhere ? colon : opts->address,

@@ -6,10 +6,10 @@
 #include "raft/door/door.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/base.h"
@@ -60,33 +60,31 @@ void kw_door_role(struct kw_door *door) {
 
 /* ---- opening */
 
-static int listen_on(struct kw_door *door, const char *host, size_t len, char *why, size_t why_size) {
-    char name[256], service[16];
-    snprintf(name, sizeof(name), "%.*s", (int)(len < 255 ? len : 255), host);
-    snprintf(service, sizeof(service), "%lld", door->options.settings->port);
-    if (door->listener_count == KW_DOOR_BINDS_MAX) {
-        snprintf(why, why_size, "bind names more than %d addresses", KW_DOOR_BINDS_MAX);
-        return KW_EINVALID;
-    }
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found;
-    int err = getaddrinfo(strcmp(name, "*") == 0 ? NULL : name, service, &hints, &found);
-    if (err) {
-        snprintf(why, why_size, "bind %s: %s", name, gai_strerror(err));
-        return KW_EINVALID;
-    }
+static int listen_on(struct kw_door *door, int fd) {
     uv_tcp_t *tcp = &door->listeners[door->listener_count++];
     uv_tcp_init(door->loop, tcp);
     tcp->data = door;
     door->open_handles++;
-    err = uv_tcp_bind(tcp, found->ai_addr, found->ai_family == AF_INET6 ? UV_TCP_IPV6ONLY : 0);
-    /* Bound is enough for now, but only listening tells that another process has the port. */
-    if (!err) err = uv_listen((uv_stream_t *)tcp, BACKLOG, on_connection);
-    freeaddrinfo(found);
+    int err = uv_tcp_open(tcp, fd);
     if (err) {
-        snprintf(why, why_size, "cannot listen on %s:%s: %s", name, service, uv_strerror(err));
-        return KW_EIO;
+        close(fd);
+        return err;
     }
-    return 0;
+    return uv_listen((uv_stream_t *)tcp, BACKLOG, on_connection);
+}
+
+static int open_listeners(struct kw_door *door, char *why, size_t why_size) {
+    const struct kw_meta_settings *settings = door->options.settings;
+    int fds[KW_BIND_MAX];
+    int err = 0;
+    int count = kw_bind_open(fds, settings->bind, (unsigned)settings->port, BACKLOG, why, why_size);
+    for (int i = 0; i < count; i++) {
+        int rc = listen_on(door, fds[i]);
+        if (rc) err = rc;
+    }
+    if (count < 0) return count;
+    if (err) snprintf(why, why_size, "cannot listen on port %lld: %s", settings->port, uv_strerror(err));
+    return err ? KW_EIO : 0;
 }
 
 static void fill_run_id(struct kw_door *door) {
@@ -110,17 +108,8 @@ int kw_door_open(struct kw_door **out, uv_loop_t *loop, const struct kw_door_opt
     uv_timer_init(loop, &door->tick);
     door->flush.data = door->awake.data = door->tick.data = door;
     door->open_handles = 3;
-    const char *cursor = options->settings->bind;
-    size_t len = 0;
-    const char *host;
-    int err = 0;
-    while (!err && (host = kw_config_list_next(&cursor, &len))) err = listen_on(door, host, len, why, why_size);
-    if (!err && door->listener_count == 0) {
-        snprintf(why, why_size, "bind names no address");
-        err = KW_EINVALID;
-    }
     *out = door;
-    return err;
+    return open_listeners(door, why, why_size);
 }
 
 void kw_door_start(struct kw_door *door, struct kw_replica *replica, struct kw_observer *observer) {

@@ -15,6 +15,7 @@
 #include <uv.h>
 
 #include "base/arg.h"
+#include "base/bind.h"
 #include "base/buffer.h"
 #include "base/resp_request.h"
 #include "base/str.h"
@@ -27,8 +28,7 @@ enum {
     KW_DOOR_OUTPUT_MAX = 64 * 1024 * 1024, /* unread bytes of one connection; more closes it */
     KW_DOOR_OUT_HIGH = 1024 * 1024,        /* unread bytes from which no more requests are taken */
     KW_DOOR_INFLIGHT_MAX = 1024,           /* requests of one connection that wait; no more are taken then */
-    KW_DOOR_BINDS_MAX = 16,
-    KW_DOOR_MAPS_KEPT = 8, /* older maps, so that a watcher that comes back gets the difference */
+    KW_DOOR_MAPS_KEPT = 8,                 /* older maps, so that a watcher that comes back gets the difference */
     KW_DOOR_ADDRESS_SIZE = KW_META_ADDRESS_SIZE,
 };
 
@@ -154,7 +154,7 @@ struct kw_door_encoded;
 
 struct kw_door {
     uv_loop_t *loop;
-    uv_tcp_t listeners[KW_DOOR_BINDS_MAX];
+    uv_tcp_t listeners[KW_BIND_MAX];
     unsigned listener_count;
     uv_prepare_t flush;
     uv_idle_t awake; /* keeps the loop from waiting while something is to be written */

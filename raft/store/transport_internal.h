@@ -14,12 +14,13 @@
 #include <sys/socket.h>
 #include <uv.h>
 
+#include "base/bind.h"
 #include "base/log.h"
 #include "raft/store/handshake.h"
 #include "raft/store/hint.h"
 #include "raft/store/transport.h"
 
-enum { KW_LISTENERS_MAX = 16, KW_DIAL_ADDRESSES_MAX = 8, KW_LINK_HOST_SIZE = 80 };
+enum { KW_DIAL_ADDRESSES_MAX = 8, KW_LINK_HOST_SIZE = 80 };
 
 /* How a link ended. The first ones are counted and logged as refusals. */
 enum kw_link_end {
@@ -107,7 +108,7 @@ struct kw_meta_transport {
 
     raft_uv_accept_cb on_accept;
     raft_uv_transport_close_cb on_closed;
-    uv_tcp_t listeners[KW_LISTENERS_MAX];
+    uv_tcp_t listeners[KW_BIND_MAX];
     unsigned listener_count;
     struct kw_meta_guest *oldest, *newest;
     unsigned pending; /* guests that neither have proved themselves nor are being closed */

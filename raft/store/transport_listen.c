@@ -3,15 +3,11 @@
  * may be proving themselves; one more and the oldest has to go. An honest peer is through within a few
  * milliseconds, so strangers who hold connections open keep nobody out, however many they are.
  */
-#include <errno.h>
-#include <netdb.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/base.h"
-#include "base/config.h"
 #include "raft/store/transport_filter.h"
 #include "raft/store/transport_internal.h"
 
@@ -61,24 +57,9 @@ static void on_connection(uv_stream_t *listener, int status) {
     kw_link_accept(&guest->link);
 }
 
-static int listening_socket(const struct addrinfo *at) {
-    int fd = socket(at->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) return -errno;
-    int on = 1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (at->ai_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-    if (bind(fd, at->ai_addr, at->ai_addrlen) == 0) return fd;
-    int err = -errno;
-    close(fd);
-    return err;
-}
-
 /* 0, or a libuv error. */
-static int listen_on(struct kw_meta_transport *transport, const struct addrinfo *at) {
-    if (transport->listener_count == KW_LISTENERS_MAX) return UV_E2BIG;
+static int listen_on(struct kw_meta_transport *transport, int fd) {
     uv_tcp_t *listener = &transport->listeners[transport->listener_count];
-    int fd = listening_socket(at);
-    if (fd < 0) return fd;
     int err = uv_tcp_init(transport->loop, listener);
     if (err) {
         close(fd);
@@ -95,42 +76,18 @@ static int listen_on(struct kw_meta_transport *transport, const struct addrinfo 
     return uv_listen((uv_stream_t *)listener, BACKLOG, on_connection);
 }
 
-/* A name may stand for several addresses ("*" for all of the machine's): one that can be had is enough. */
-static int listen_name(struct kw_meta_transport *transport, const char *name) {
-    char service[16];
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found;
-    unsigned opened = 0;
-    int err = 0;
-    snprintf(service, sizeof(service), "%u", transport->raft_port);
-    int failed = getaddrinfo(strcmp(name, "*") == 0 ? NULL : name, service, &hints, &found);
-    if (failed) {
-        snprintf(transport->raft.errmsg, sizeof(transport->raft.errmsg), "bind %.150s: %s", name, gai_strerror(failed));
-        return RAFT_IOERR;
-    }
-    for (const struct addrinfo *at = found; at; at = at->ai_next) {
-        int rc = listen_on(transport, at);
-        if (rc == 0) opened++;
-        if (rc != 0) err = rc;
-    }
-    freeaddrinfo(found);
-    if (opened > 0) return 0;
-    snprintf(transport->raft.errmsg, sizeof(transport->raft.errmsg), "cannot listen on %.150s, port %u: %s", name,
-             transport->raft_port, uv_strerror(err));
-    return RAFT_IOERR;
-}
-
 int kw_listen_open(struct kw_meta_transport *transport) {
-    const char *cursor = transport->bind, *word;
-    size_t len;
-    while ((word = kw_config_list_next(&cursor, &len))) {
-        char name[KW_META_HOST_MAX + 1];
-        snprintf(name, sizeof(name), "%.*s", (int)len, word);
-        int err = listen_name(transport, name);
-        if (err) return err;
+    int fds[KW_BIND_MAX];
+    char *why = transport->raft.errmsg;
+    size_t why_size = sizeof(transport->raft.errmsg);
+    int err = 0;
+    int count = kw_bind_open(fds, transport->bind, transport->raft_port, BACKLOG, why, why_size);
+    for (int i = 0; i < count; i++) {
+        int rc = listen_on(transport, fds[i]);
+        if (rc) err = rc;
     }
-    if (transport->listener_count > 0) return 0;
-    snprintf(transport->raft.errmsg, sizeof(transport->raft.errmsg), "bind names no address");
-    return RAFT_IOERR;
+    if (err) snprintf(why, why_size, "cannot listen on port %u: %s", transport->raft_port, uv_strerror(err));
+    return count < 0 || err ? RAFT_IOERR : 0;
 }
 
 static void on_listener_closed(uv_handle_t *handle) {

@@ -379,6 +379,8 @@ static void test_settings_that_go_together(void **state KW_UNUSED) {
     assert_string_equal(identity.address.host, "meta-4");
     assert_int_equal(identity.address.raft_port, 5);
     assert_string_equal(judged("join yes\nbind 127.0.0.2 ::1 localhost\n", &identity), "");
+    assert_string_equal(judged("join yes\nbind -127.0.0.3 -::1\n", &identity), "");
+    assert_string_equal(identity.address.host, "127.0.0.3");
 }
 
 static void test_ports_agree_with_peers(void **state KW_UNUSED) {
@@ -430,7 +432,9 @@ static void test_settings_that_do_not(void **state KW_UNUSED) {
         {"join yes\nbind 127.0.0.1 *\n", "secret is empty"},
         {"join yes\nbind 1270.0.0.1\n", "secret is empty"},
         {"secret short\n", "at least 8 characters"},
+        {"join yes\nbind -10.0.0.1\n", "secret is empty"},
         {"join yes\nbind 0.0.0.0\nsecret longenough\n", "set announce"},
+        {"join yes\nbind ::*\nsecret longenough\n", "set announce"},
         {"join yes\nport 60000\n", "set raft-port"},
         {"join yes\nheartbeat 200\n", "election-timeout 300 ms"},
         {"cluster-name \"two words\"\n", "without blanks"},
