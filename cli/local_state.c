@@ -23,7 +23,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -211,16 +210,26 @@ int kw_cli_local_state_remove(const struct kw_cli_local_state *state) {
     return 0;
 }
 
-/* Leaves our pid in the lock file, for the message of whoever comes second. */
-static void lock_sign(int fd) {
-    char text[32];
-    int len = snprintf(text, sizeof(text), "%d\n", (int)getpid());
-    if (ftruncate(fd, 0) == 0) (void)!pwrite(fd, text, (size_t)len, 0);
+/*
+ * A record lock is this process's alone. flock() would go over to the children, and one that was forked and is not yet
+ * another program would keep it for a moment after its parent was killed.
+ */
+static int lock_ask(int fd, int what, struct flock *ask) {
+    *ask = (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    return fcntl(fd, what, ask);
 }
 
-static pid_t lock_holder(int fd) {
-    char text[32] = "";
-    return pread(fd, text, sizeof(text) - 1, 0) > 0 ? (pid_t)strtol(text, NULL, 10) : 0;
+/* 0, KW_ELIMIT when another process has it, or KW_EIO. */
+static int lock_take(int fd, pid_t *holder) {
+    struct flock ask;
+    while (lock_ask(fd, F_SETLK, &ask) != 0) {
+        if (errno != EAGAIN && errno != EACCES) return KW_EIO;
+        if (lock_ask(fd, F_GETLK, &ask) != 0) return KW_EIO;
+        if (ask.l_type == F_UNLCK) continue; /* given back meanwhile */
+        *holder = ask.l_pid;
+        return KW_ELIMIT;
+    }
+    return 0;
 }
 
 int kw_cli_local_lock(const char *dir, pid_t *holder) {
@@ -230,19 +239,18 @@ int kw_cli_local_lock(const char *dir, pid_t *holder) {
     for (;;) {
         int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
         if (fd < 0) return KW_EIO;
-        if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        int rc = lock_take(fd, holder);
+        if (rc != 0) {
             int saved = errno;
-            if (saved == EWOULDBLOCK) *holder = lock_holder(fd);
             close(fd);
             errno = saved;
-            return saved == EWOULDBLOCK ? KW_ELIMIT : KW_EIO;
+            return rc;
         }
         /* `down --wipe` unlinks the file while it holds it: a lock on a file that is no longer there guards nothing. */
         struct stat held;
         struct stat named;
         if (fstat(fd, &held) == 0 && stat(path, &named) == 0 && held.st_ino == named.st_ino &&
             held.st_dev == named.st_dev) {
-            lock_sign(fd);
             return fd;
         }
         close(fd);
