@@ -342,6 +342,12 @@ static bool is_late(const struct kw_link *link, const struct kw_request *req, ui
     return now_us - req->start_us >= timeout_us;
 }
 
+/* How long the node has owed an answer without a sign. A link that was idle, or is new, has not read for longer. */
+static uint64_t silent_for(const struct kw_link *link, uint64_t now_us) {
+    uint64_t since_us = link->last_read_us > link->head->sent_us ? link->last_read_us : link->head->sent_us;
+    return now_us > since_us ? now_us - since_us : 0;
+}
+
 void kw_link_expire(struct kw_link *link, uint64_t now_us, uint64_t timeout_us) {
     bool all_ghosts = true;
     struct kw_request *next;
@@ -359,7 +365,7 @@ void kw_link_expire(struct kw_link *link, uint64_t now_us, uint64_t timeout_us) 
         if (link->closing) return;
     }
     /* Nobody waits for this link any more and it has been silent for long: a new one may do better. */
-    if (all_ghosts && link->head && now_us - link->last_read_us >= 2 * timeout_us) {
+    if (all_ghosts && link->head && silent_for(link, now_us) >= 2 * timeout_us) {
         kw_link_close(link, "no reply for twice the request-timeout");
         kw_server_topology_doubt(link->worker->server);
     }
