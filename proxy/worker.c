@@ -256,6 +256,7 @@ void kw_worker_post_client(struct kw_worker *worker, int fd) {
     client->fd = fd;
     atomic_fetch_add_explicit(&worker->load, 1, memory_order_relaxed);
     if (kw_worker_post(worker, &client->message)) return;
+    atomic_fetch_sub_explicit(&worker->load, 1, memory_order_relaxed);
     close(fd);
     kw_free(client);
 }

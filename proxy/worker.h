@@ -131,7 +131,7 @@ struct kw_worker {
     struct kw_tracker *trackers;    /* list; sessions own them */
     struct kw_session **targets;    /* own array; who may be told of others' keys */
     size_t target_count;
-    _Atomic size_t load; /* sessions, read by the acceptor */
+    _Atomic size_t load; /* sessions and what is on its way to become one; read by the acceptor */
 };
 
 /* Starts the thread. 0 or a negative code. */

@@ -115,7 +115,7 @@ static void leave_lists(struct kw_session *session) {
     }
     if (session->next) session->next->prev = session->prev;
     worker->session_count--;
-    atomic_store_explicit(&worker->load, worker->session_count, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&worker->load, 1, memory_order_relaxed);
 }
 
 void kw_session_close(struct kw_session *session) {
@@ -243,7 +243,6 @@ void kw_session_accept(struct kw_worker *worker, int fd) {
     if (worker->sessions) worker->sessions->prev = session;
     worker->sessions = session;
     worker->session_count++;
-    atomic_store_explicit(&worker->load, worker->session_count, memory_order_relaxed);
     worker->stats.connections++;
     int err = uv_tcp_open(&session->tcp, fd);
     if (err) {
