@@ -67,7 +67,8 @@ void kw_local_script_exists(struct kw_local_call *call) {
     struct kw_str text = {0};
     for (size_t n = 0; n < count; n++) {
         kw_str_clear(&text);
-        known->here[n] = kw_scripts_find(scripts, call->argv[n + 2].data, call->argv[n + 2].len, &text);
+        const struct kw_arg *sha1 = &call->argv[n + 2];
+        known->here[n] = kw_scripts_find(scripts, sha1->data, sha1->len, kw_scripts_moment(scripts), &text);
     }
     kw_str_deinit(&text);
     struct kw_gather_options options = {.context = known, .free_context = kw_free};

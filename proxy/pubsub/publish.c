@@ -15,13 +15,13 @@
 
 void kw_publish_mark(struct kw_worker *worker, struct kw_request *req) {
     req->flags |= KW_REQF_PUBLISH;
-    req->topics_moment = kw_topics_moment(kw_server_topics(worker->server));
+    req->moment = kw_topics_moment(kw_server_topics(worker->server));
 }
 
 static long long receivers(const struct kw_link *link, const struct kw_request *req, enum kw_topic_kind kind,
                            const struct kw_arg *channel, const char *number) {
     return kw_topics_receivers(kw_server_topics(link->worker->server), kind, channel->data, channel->len,
-                               link->node->addr, strtoll(number + 1, NULL, 10), req->topics_moment);
+                               link->node->addr, strtoll(number + 1, NULL, 10), req->moment);
 }
 
 static void count_one(struct kw_link *link, struct kw_request *req, const char *reply, struct kw_str *out) {

@@ -125,7 +125,7 @@ static bool load_script(struct kw_link *link, struct kw_request *req) {
         !kw_script_digest(req, &sha1, &len)) {
         return false;
     }
-    if (!kw_script_send(link, sha1, len)) return false;
+    if (!kw_script_send(link, sha1, len, req->moment)) return false;
     req->attempts++;
     kw_dispatch_park(req, 0);
     return true;

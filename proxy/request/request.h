@@ -95,8 +95,8 @@ struct kw_request {
     uint32_t skip_total; /* replies before the one that counts: MULTI and what was queued */
     uint32_t skip;       /* of these still to come */
     uint32_t flags;
-    uint32_t topics_moment; /* with KW_REQF_PUBLISH: see topics.h */
-    int16_t slot;           /* -1: any primary */
+    uint32_t moment; /* with KW_REQF_PUBLISH: see topics.h; of an EVALSHA: see scripts.h */
+    int16_t slot;    /* -1: any primary */
     uint8_t state;
     uint8_t attempts;
     bool ask;            /* to `target` with ASKING in front */

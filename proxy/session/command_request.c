@@ -23,6 +23,7 @@
 #include "proxy/session/transaction.h"
 #include "proxy/session/watch.h"
 #include "proxy/tracking/tracking.h"
+#include "proxy/upstream/script_load.h"
 #include "proxy/upstream/scripts.h"
 #include "proxy/worker.h"
 
@@ -202,8 +203,10 @@ static void forward(struct kw_session *session, const struct kw_command *cmd, co
     const char *bytes = frame->base;
     size_t len = frame->len;
     if (plan->key_count > 1) req->flags |= KW_REQF_MULTIKEY;
-    if (KW_UNLIKELY(req->flags & KW_REQF_SCRIPT) && strncmp(cmd->name, "evalsha", 7) == 0)
+    if (KW_UNLIKELY(req->flags & KW_REQF_SCRIPT) && strncmp(cmd->name, "evalsha", 7) == 0) {
         req->flags |= KW_REQF_EVALSHA;
+        req->moment = kw_scripts_moment(kw_server_scripts(worker->server));
+    }
     if (KW_UNLIKELY(plan->serve == KW_SERVE_PUBLISH)) {
         /* Channels live at one node, so that their order is that of one Redis. */
         if (plan->slot < 0) req->slot = (int16_t)worker->home_slot;
@@ -301,16 +304,18 @@ static void shards(struct kw_session *session, const struct kw_command *cmd, siz
     kw_str_deinit(&frame);
 }
 
-/* Script texts that pass are kept: see scripts.h. */
+/* Script texts that pass are kept, as a node would that runs them: see scripts.h. What is queued waits for EXEC. */
 static void note_script(struct kw_session *session, const struct kw_command *cmd, size_t argc) {
     struct kw_worker *worker = session->worker;
     struct kw_scripts *scripts = kw_server_scripts(worker->server);
     const struct kw_arg *argv = worker->argv;
+    if (session->transaction) return;
     if (strcmp(cmd->name, "eval") == 0 || strcmp(cmd->name, "eval_ro") == 0) {
-        if (argv[1].data) kw_scripts_remember(scripts, argv[1].data, argv[1].len);
-    } else if (strcmp(cmd->name, "script|load") == 0 && argc > 2) {
+        if (argc > 2 && argv[1].data && kw_script_takes_text(&argv[2], argc))
+            kw_scripts_remember(scripts, argv[1].data, argv[1].len);
+    } else if (strcmp(cmd->name, "script|load") == 0 && argc == 3) {
         kw_scripts_remember(scripts, argv[2].data, argv[2].len);
-    } else if (strcmp(cmd->name, "script|flush") == 0 && !session->transaction &&
+    } else if (strcmp(cmd->name, "script|flush") == 0 &&
                (argc == 2 || (argc == 3 && (kw_arg_is(&argv[2], "async") || kw_arg_is(&argv[2], "sync"))))) {
         kw_scripts_clear(scripts);
     }

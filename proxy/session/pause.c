@@ -138,8 +138,9 @@ static bool script_only_reads(struct kw_worker *worker, const struct kw_command 
     if (!script->data) return false;
     if (strcmp(cmd->name, "eval") == 0) return declares_no_writes(script->data, script->len);
     if (strcmp(cmd->name, "evalsha") != 0 || script->len != SHA1_HEX) return false;
+    struct kw_scripts *scripts = kw_server_scripts(worker->server);
     struct kw_str text = {0};
-    bool reads = kw_scripts_find(kw_server_scripts(worker->server), script->data, script->len, &text) &&
+    bool reads = kw_scripts_find(scripts, script->data, script->len, kw_scripts_moment(scripts), &text) &&
                  declares_no_writes(text.data, text.len);
     kw_str_deinit(&text);
     return reads;

@@ -14,6 +14,7 @@
 #include "proxy/session/intake.h"
 #include "proxy/session/session.h"
 #include "proxy/session/watch.h"
+#include "proxy/upstream/script_load.h"
 #include "proxy/worker.h"
 
 struct kw_transaction {
@@ -22,7 +23,8 @@ struct kw_transaction {
     int slot; /* -1: no key so far */
     bool spoiled;
     bool publishes;
-    bool calls_scripts;
+    bool calls_scripts; /* by digest */
+    bool brings_scripts;
     uint16_t *commands; /* own; ids of what was queued, for the counters */
     unsigned commands_cap;
 };
@@ -148,6 +150,7 @@ bool kw_transaction_queue(struct kw_session *session, const struct kw_command *c
     if (ok) {
         if (slot >= 0) txn->slot = slot;
         txn->calls_scripts |= strncmp(cmd->name, "evalsha", 7) == 0;
+        txn->brings_scripts |= strcmp(cmd->name, "eval") == 0 || strcmp(cmd->name, "eval_ro") == 0;
         txn->publishes |= kw_planner_serve(cmd) == KW_SERVE_PUBLISH;
         if (!txn->spoiled) append_frame(&txn->frames, argv, argc, frame);
         note_command(txn, cmd);
@@ -167,6 +170,9 @@ bool kw_transaction_queue(struct kw_session *session, const struct kw_command *c
 static void send_all(struct kw_session *session, const struct kw_command *cmd) {
     struct kw_transaction *txn = session->transaction;
     struct kw_worker *worker = session->worker;
+    if (txn->brings_scripts) {
+        kw_scripts_remember_all(kw_server_scripts(worker->server), txn->frames.data, txn->frames.len);
+    }
     kw_str_append_text(&txn->frames, "*1\r\n$4\r\nEXEC\r\n");
     struct kw_request *req = kw_request_new(worker);
     req->cmd = cmd;

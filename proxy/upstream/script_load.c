@@ -8,6 +8,7 @@
 #include "base/base.h"
 #include "base/resp_request.h"
 #include "base/sha1.h"
+#include "proxy/local/local.h"
 #include "proxy/request/request.h"
 #include "proxy/server.h"
 #include "proxy/upstream/scripts.h"
@@ -60,9 +61,9 @@ static void add(struct kw_script_set *set, uint64_t key) {
     set->count++;
 }
 
-bool kw_script_send(struct kw_link *link, const char *sha1, size_t len) {
+bool kw_script_send(struct kw_link *link, const char *sha1, size_t len, uint32_t moment) {
     struct kw_str text = {0}, load = {0};
-    bool known = kw_scripts_find(kw_server_scripts(link->worker->server), sha1, len, &text);
+    bool known = kw_scripts_find(kw_server_scripts(link->worker->server), sha1, len, moment, &text);
     if (known) {
         kw_str_resp_array(&load, 3);
         kw_str_resp_text(&load, "SCRIPT");
@@ -75,7 +76,7 @@ bool kw_script_send(struct kw_link *link, const char *sha1, size_t len) {
     return known;
 }
 
-static void ensure(struct kw_link *link, const char *sha1, size_t len) {
+static void ensure(struct kw_link *link, const char *sha1, size_t len, uint32_t moment) {
     if (len != KW_SHA1_HEX) return;
     struct kw_script_set *set = &link->scripts;
     uint64_t generation = kw_scripts_generation(kw_server_scripts(link->worker->server));
@@ -85,7 +86,7 @@ static void ensure(struct kw_link *link, const char *sha1, size_t len) {
     }
     uint64_t key = key_of(sha1);
     if (KW_LIKELY(has(set, key))) return;
-    if (kw_script_send(link, sha1, len)) add(set, key);
+    if (kw_script_send(link, sha1, len, moment)) add(set, key);
 }
 
 bool kw_script_digest(const struct kw_request *req, const char **sha1, size_t *len) {
@@ -97,25 +98,64 @@ bool kw_script_digest(const struct kw_request *req, const char **sha1, size_t *l
     return true;
 }
 
-static bool is_evalsha(const char *name, size_t len) {
-    return (len == 7 && strncasecmp(name, "evalsha", 7) == 0) ||
-           (len == 10 && strncasecmp(name, "evalsha_ro", 10) == 0);
+static bool is_named(const struct kw_arg *arg, const char *name) {
+    return arg->len == strlen(name) && strncasecmp(arg->data, name, arg->len) == 0;
 }
 
-/* Every EVALSHA among the commands of a transaction. */
-static void ensure_all(struct kw_link *link, const char *bytes, size_t len) {
+/* Of a transaction's commands, one after the other, the name and the word behind it. */
+struct walk {
     struct kw_request_parse parse;
-    kw_request_parse_init(&parse);
-    while (len > 0 && kw_request_parse(&parse, &kw_request_unlimited, bytes, len) == KW_REQUEST_COMPLETE) {
-        const struct kw_request_arg *args = parse.args;
-        if (parse.argc > 1 && is_evalsha(bytes + args[0].off, args[0].len)) {
-            ensure(link, bytes + args[1].off, args[1].len);
-        }
-        bytes += parse.frame_len;
-        len -= parse.frame_len;
-        kw_request_parse_reset(&parse);
+    const char *at;
+    size_t left;
+    struct kw_arg name, word;
+    size_t argc;
+    struct kw_arg keys; /* the word behind that, where there is one */
+};
+
+static bool walk_next(struct walk *walk) {
+    kw_request_parse_reset(&walk->parse);
+    if (walk->left == 0 ||
+        kw_request_parse(&walk->parse, &kw_request_unlimited, walk->at, walk->left) != KW_REQUEST_COMPLETE) {
+        return false;
     }
-    kw_request_parse_deinit(&parse);
+    struct kw_arg *const words[] = {&walk->name, &walk->word, &walk->keys};
+    for (size_t i = 0; i < KW_ARRAY_LEN(words); i++) {
+        const struct kw_request_arg *arg = i < walk->parse.argc ? &walk->parse.args[i] : NULL;
+        *words[i] = arg ? (struct kw_arg){walk->at + arg->off, arg->len} : (struct kw_arg){"", 0};
+    }
+    walk->argc = walk->parse.argc;
+    walk->at += walk->parse.frame_len;
+    walk->left -= walk->parse.frame_len;
+    return true;
+}
+
+/* Every EVALSHA among the commands of a transaction, whose own texts are known. */
+static void ensure_all(struct kw_link *link, const char *bytes, size_t len) {
+    uint32_t now = kw_scripts_moment(kw_server_scripts(link->worker->server));
+    struct walk walk = {.at = bytes, .left = len};
+    kw_request_parse_init(&walk.parse);
+    while (walk_next(&walk)) {
+        bool by_digest = is_named(&walk.name, "evalsha") || is_named(&walk.name, "evalsha_ro");
+        if (by_digest && walk.argc > 1) ensure(link, walk.word.data, walk.word.len, now);
+    }
+    kw_request_parse_deinit(&walk.parse);
+}
+
+bool kw_script_takes_text(const struct kw_arg *number_of_keys, size_t argc) {
+    long long keys;
+    return kw_arg_int(number_of_keys, &keys) && keys >= 0 && keys <= (long long)argc - 3;
+}
+
+void kw_scripts_remember_all(struct kw_scripts *scripts, const char *bytes, size_t len) {
+    struct walk walk = {.at = bytes, .left = len};
+    kw_request_parse_init(&walk.parse);
+    while (walk_next(&walk)) {
+        bool by_text = is_named(&walk.name, "eval") || is_named(&walk.name, "eval_ro");
+        if (by_text && kw_script_takes_text(&walk.keys, walk.argc)) {
+            kw_scripts_remember(scripts, walk.word.data, walk.word.len);
+        }
+    }
+    kw_request_parse_deinit(&walk.parse);
 }
 
 void kw_script_ensure(struct kw_link *link, const struct kw_request *req, const char *bytes, size_t len) {
@@ -128,6 +168,6 @@ void kw_script_ensure(struct kw_link *link, const struct kw_request *req, const 
     if (req->skip_total > 0) {
         ensure_all(link, bytes, len);
     } else if (kw_request_second_word(bytes, len, &sha1)) {
-        ensure(link, sha1.data, sha1.len);
+        ensure(link, sha1.data, sha1.len, req->moment);
     }
 }

@@ -11,8 +11,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/arg.h"
+
 struct kw_link;
 struct kw_request;
+struct kw_scripts;
 
 /* Digests that a link has carried; zeroed is empty. */
 struct kw_script_set {
@@ -26,8 +29,14 @@ struct kw_script_set {
  */
 void kw_script_ensure(struct kw_link *link, const struct kw_request *req, const char *bytes, size_t len);
 
-/* Sends the script of that digest. False: unknown, or no memory. */
-bool kw_script_send(struct kw_link *link, const char *sha1, size_t len);
+/* Whether a node would look at the text of an EVAL with so many words: another number of keys is refused before. */
+bool kw_script_takes_text(const struct kw_arg *number_of_keys, size_t argc);
+
+/* Keeps the texts of each EVAL and EVAL_RO among the commands of a transaction that is about to run. */
+void kw_scripts_remember_all(struct kw_scripts *scripts, const char *bytes, size_t len);
+
+/* Sends the script of that digest. False: unknown at that moment (scripts.h), or no memory. */
+bool kw_script_send(struct kw_link *link, const char *sha1, size_t len, uint32_t moment);
 
 /* The digest in the request's kept bytes. */
 bool kw_script_digest(const struct kw_request *req, const char **sha1, size_t *len);

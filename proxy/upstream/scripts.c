@@ -23,6 +23,7 @@ struct script {
     struct script *next;
     char sha1[KW_SHA1_HEX + 1];
     size_t len;
+    uint32_t moment; /* since when it is known */
     char text[];
 };
 
@@ -32,10 +33,15 @@ struct kw_scripts {
     uint64_t recent[RECENT];         /* hashes of texts that are in */
     size_t bytes;
     _Atomic uint64_t generation;
+    _Atomic uint32_t moment;
 };
 
 uint64_t kw_scripts_generation(const struct kw_scripts *scripts) {
     return atomic_load_explicit(&scripts->generation, memory_order_relaxed);
+}
+
+uint32_t kw_scripts_moment(const struct kw_scripts *scripts) {
+    return atomic_load_explicit(&scripts->moment, memory_order_relaxed);
 }
 
 static uint64_t hash(const char *text, size_t len) {
@@ -95,6 +101,7 @@ static void add(struct kw_scripts *scripts, const char *text, size_t len) {
     memcpy(script->sha1, sha1, sizeof(sha1));
     memcpy(script->text, text, len);
     script->len = len;
+    script->moment = atomic_fetch_add_explicit(&scripts->moment, 1, memory_order_relaxed) + 1;
     size_t bucket = bucket_of(sha1);
     script->next = scripts->buckets[bucket];
     scripts->buckets[bucket] = script;
@@ -111,12 +118,13 @@ void kw_scripts_remember(struct kw_scripts *scripts, const char *text, size_t le
     uv_mutex_unlock(&scripts->lock);
 }
 
-bool kw_scripts_find(struct kw_scripts *scripts, const char *sha1, size_t len, struct kw_str *out) {
+bool kw_scripts_find(struct kw_scripts *scripts, const char *sha1, size_t len, uint32_t moment, struct kw_str *out) {
     if (len != KW_SHA1_HEX) return false;
     char lower[KW_SHA1_HEX];
     for (size_t i = 0; i < len; i++) lower[i] = (char)tolower((unsigned char)sha1[i]);
     uv_mutex_lock(&scripts->lock);
     struct script *script = find(scripts, lower);
+    if (script && (int32_t)(moment - script->moment) < 0) script = NULL; /* the numbers go round */
     if (script) kw_str_append(out, script->text, script->len);
     uv_mutex_unlock(&scripts->lock);
     return script != NULL;

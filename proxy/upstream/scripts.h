@@ -20,8 +20,14 @@ void kw_scripts_free(struct kw_scripts *scripts);
 /* Keeps a copy, unless it is known or the registry is full (it is bounded). Any thread. */
 void kw_scripts_remember(struct kw_scripts *scripts, const char *text, size_t len);
 
-/* Appends the text of that name (40 hexadecimal digits, any case) to `out`; false when it is not known. Any thread. */
-bool kw_scripts_find(struct kw_scripts *scripts, const char *sha1, size_t len, struct kw_str *out);
+/* Where the registry stands: grows with each new text. Any thread. */
+uint32_t kw_scripts_moment(const struct kw_scripts *scripts);
+
+/*
+ * Appends the text of that name (40 hexadecimal digits, any case) to `out`; false when it was not known at that
+ * moment: a text that comes behind a request in a pipeline is nothing that the request could call. Any thread.
+ */
+bool kw_scripts_find(struct kw_scripts *scripts, const char *sha1, size_t len, uint32_t moment, struct kw_str *out);
 
 /* Grows with each clearing. Any thread. */
 uint64_t kw_scripts_generation(const struct kw_scripts *scripts);

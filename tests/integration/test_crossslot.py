@@ -127,6 +127,53 @@ class Scripts(harness.ProxyTest):
         self.cluster.nodes[0]("SCRIPT", "LOAD", self.SCRIPT)
         self.assertEqual(c("SCRIPT", "EXISTS", self.sha), [0])
 
+    def test_a_text_that_never_ran_is_not_known(self):
+        """What Redis refuses, or forgets, before it looks at the script: EVALSHA finds nothing afterwards."""
+        text = "return redis.pcall('GET', KEYS[1])"
+        sha = hashlib.sha1(text.encode()).hexdigest()
+        c = self.client()
+        ways = [[[name, text, keys]] for name in ("EVAL", "EVAL_RO", "eval") for keys in ("-1", "x", "1", "9223372036854775807")]
+        ways += [[["MULTI"], ["EVAL", text, "1", "k"], ["DISCARD"]]]
+        ways += [[["MULTI"], ["EVAL", text, "1", "k"], ["NOSUCH"], ["EXEC"]]]
+        ways += [[["MULTI"], ["EVAL_RO", text, "-1"], ["EXEC"]], [["SCRIPT", "LOAD", text, "x"]]]
+        with self.judge.client() as j:
+            for way in ways:
+                for side in (c, j):
+                    side.ok("SCRIPT", "FLUSH")
+                    for command in way:
+                        side(*command)
+                with self.subTest(way=way):
+                    for command in (["EVALSHA", sha, "1", "k"], ["SCRIPT", "EXISTS", sha]):
+                        self.assertEqual((c(*command), c.raw), (j(*command), j.raw))
+        self.assertEqual(c("SCRIPT", "EXISTS", sha), [0])
+
+    def test_a_text_further_on_in_a_pipeline_is_not_known_yet(self):
+        text = "return {KEYS[1], 'further on'}"
+        sha = hashlib.sha1(text.encode()).hexdigest()
+        c = self.client()
+        with self.judge.client() as j:
+            for first, then in (("k", "k"), ("k", "other"), ("other", "k")):
+                program = [["EVALSHA", sha, "1", first], ["EVAL", text, "1", then]]
+                for side in (c, j):
+                    side.ok("SCRIPT", "FLUSH")
+                ours, theirs = c.pipeline(program), j.pipeline(program)
+                self.assertEqual([str(r) for r in ours], [str(r) for r in theirs])
+                self.assertError(ours[0], "NOSCRIPT")
+                self.assertEqual(c("EVALSHA", sha, "1", first), [first.encode(), b"further on"])
+
+    def test_a_text_of_a_transaction_is_known(self):
+        text = "return 'of a transaction'"
+        sha = hashlib.sha1(text.encode()).hexdigest()
+        c = self.client()
+        for name, last in (("EVAL", "EXEC"), ("eval_ro", "exec")):
+            c.ok("SCRIPT", "FLUSH")
+            c.ok("MULTI")
+            c.ok("SET", self.cluster.key(0), "v")
+            c.ok(name, text, 1, self.cluster.key(0))
+            self.assertEqual(c(last), [b"OK", b"of a transaction"])
+            for i in range(3):
+                self.assertEqual(c("EVALSHA", sha, 1, self.cluster.key(i)), b"of a transaction")
+
     def test_errors_are_those_of_redis(self):
         c = self.client()
         with self.judge.client() as j:

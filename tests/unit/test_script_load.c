@@ -93,7 +93,7 @@ static void append_command(struct kw_str *frame, const char *name, const char *s
 
 /* Makes sure of `sha1` before an EVALSHA; returns how many scripts were sent for it. */
 static uint32_t ensure(const char *sha1) {
-    struct kw_request req = {0};
+    struct kw_request req = {.moment = kw_scripts_moment(scripts)};
     struct kw_str frame = {0};
     append_command(&frame, "EVALSHA", sha1);
     drain();
@@ -148,6 +148,39 @@ static void test_what_is_not_known_is_asked_for_again(void **state KW_UNUSED) {
     assert_int_equal(upstream->scripts.count, 0);
     known(5, sha1);
     assert_int_equal(ensure(sha1), 1);
+}
+
+/* A pipeline is read ahead: the text behind an EVALSHA is none that it could have called. */
+static void test_what_came_later_is_not_known(void **state KW_UNUSED) {
+    char sha1[KW_SHA1_HEX + 1];
+    struct kw_request before = {.moment = kw_scripts_moment(scripts)};
+    struct kw_str frame = {0};
+    known(4, sha1);
+    append_command(&frame, "EVALSHA", sha1);
+    kw_script_ensure(upstream, &before, frame.data, frame.len);
+    assert_int_equal(upstream->inflight, 0);
+    assert_false(kw_script_send(upstream, sha1, KW_SHA1_HEX, before.moment));
+    known(4, sha1); /* once more: known since then all the same */
+    assert_int_equal(ensure(sha1), 1);
+    kw_str_deinit(&frame);
+}
+
+/* As a node would that runs the transaction: refused calls leave nothing behind. */
+static void test_texts_of_a_transaction(void **state KW_UNUSED) {
+    static const char frames[] = "*1\r\n$5\r\nMULTI\r\n"
+                                 "*3\r\n$4\r\nEVAL\r\n$8\r\nreturn 1\r\n$1\r\n0\r\n"
+                                 "*4\r\n$7\r\neval_ro\r\n$8\r\nreturn 2\r\n$1\r\n1\r\n$1\r\nk\r\n"
+                                 "*3\r\n$4\r\nEVAL\r\n$8\r\nreturn 3\r\n$1\r\n1\r\n"
+                                 "*3\r\n$4\r\nEVAL\r\n$8\r\nreturn 4\r\n$2\r\n-1\r\n"
+                                 "*3\r\n$4\r\nECHO\r\n$8\r\nreturn 5\r\n$1\r\n0\r\n"
+                                 "*2\r\n$4\r\nEVAL\r\n$8\r\nreturn 6\r\n";
+    static const bool kept[] = {false, true, true, false, false, false, false};
+    kw_scripts_remember_all(scripts, frames, sizeof(frames) - 1);
+    for (unsigned n = 0; n < KW_ARRAY_LEN(kept); n++) {
+        char text[16], sha1[KW_SHA1_HEX + 1];
+        kw_sha1_hex(text, (size_t)snprintf(text, sizeof(text), "return %u", n), sha1);
+        assert_int_equal(ensure(sha1), kept[n]);
+    }
 }
 
 static void test_what_is_no_digest_sends_nothing(void **state KW_UNUSED) {
@@ -232,7 +265,7 @@ static void test_frames_that_end_early(void **state KW_UNUSED) {
     append_command(&frame, "EVALSHA", sha1);
     size_t digest_end = (size_t)(strstr(frame.data, sha1) - frame.data) + KW_SHA1_HEX;
     for (int transaction = 0; transaction < 2; transaction++) {
-        struct kw_request req = {.skip_total = transaction ? 2 : 0};
+        struct kw_request req = {.skip_total = transaction ? 2 : 0, .moment = kw_scripts_moment(scripts)};
         for (size_t len = 0; len < frame.len; len++) {
             char *exact = malloc(len + 1);
             assert_non_null(exact);
@@ -251,7 +284,7 @@ static void test_frames_that_end_early(void **state KW_UNUSED) {
 static void test_the_digest_of_what_is_kept(void **state KW_UNUSED) {
     char sha1[KW_SHA1_HEX + 1];
     struct kw_str frame = {0};
-    struct kw_request req = {0};
+    struct kw_request req = {.moment = kw_scripts_moment(scripts)};
     const char *word;
     size_t len;
     known(1, sha1);
@@ -287,6 +320,8 @@ int main(void) {
         TEST(test_a_script_is_sent_once_a_link),
         TEST(test_the_case_of_a_digest_does_not_matter),
         TEST(test_what_is_not_known_is_asked_for_again),
+        TEST(test_what_came_later_is_not_known),
+        TEST(test_texts_of_a_transaction),
         TEST(test_what_is_no_digest_sends_nothing),
         TEST(test_a_flush_forgets_all),
         TEST(test_growth_and_forgetting),

@@ -34,17 +34,17 @@ static void test_registry_finds_what_it_was_given(void **state) {
     struct kw_scripts *scripts = kw_scripts_new();
     struct kw_str text = {0};
     const char *sha1 = "E0E1F9FABFC9D4800C877A703B823AC0578FF8DB";
-    assert_false(kw_scripts_find(scripts, sha1, 40, &text));
+    assert_false(kw_scripts_find(scripts, sha1, 40, kw_scripts_moment(scripts), &text));
     kw_scripts_remember(scripts, "return 1", 8);
     kw_scripts_remember(scripts, "return 1", 8);
-    assert_true(kw_scripts_find(scripts, sha1, 40, &text));
+    assert_true(kw_scripts_find(scripts, sha1, 40, kw_scripts_moment(scripts), &text));
     assert_string_equal(text.data, "return 1");
-    assert_false(kw_scripts_find(scripts, sha1, 39, &text));
+    assert_false(kw_scripts_find(scripts, sha1, 39, kw_scripts_moment(scripts), &text));
     kw_scripts_clear(scripts);
-    assert_false(kw_scripts_find(scripts, sha1, 40, &text));
+    assert_false(kw_scripts_find(scripts, sha1, 40, kw_scripts_moment(scripts), &text));
     /* What was cleared is taken in again. */
     kw_scripts_remember(scripts, "return 1", 8);
-    assert_true(kw_scripts_find(scripts, sha1, 40, &text));
+    assert_true(kw_scripts_find(scripts, sha1, 40, kw_scripts_moment(scripts), &text));
     kw_str_deinit(&text);
     kw_scripts_free(scripts);
 }
