@@ -228,7 +228,9 @@ static bool test_timeouts(void) {
     MUST(is_nil(redisCommand(c, "BLPOP h:never 0.1")));
     redisSetTimeout(c, (struct timeval){0, 100000});
     MUST(redisCommand(c, "BLPOP h:never 20") == NULL && c->err == REDIS_ERR_IO);
-    MUST(redisReconnect(c) == REDIS_OK && is_status(redisCommand(c, "PING"), "PONG"));
+    MUST(redisReconnect(c) == REDIS_OK);
+    redisSetTimeout(c, (struct timeval){30, 0}); /* some versions keep the short one */
+    MUST(is_status(redisCommand(c, "PING"), "PONG"));
     redisFree(c);
     return true;
 }

@@ -108,7 +108,7 @@ module.exports = function suite({ createClient, commandOptions, defineScript, RE
   test('SCRIPT LOAD and evalSha of the window limiter on every shard', async () => {
     const sha = await redis.scriptLoad(script('limiter_window'));
     for (const i of range(30)) {
-      const call = (id) => redis.evalSha(sha, { keys: [`limit:w:${i}`], arguments: ['1700000000000', '1000', '2', id] });
+      const call = (id) => redis.evalSha(sha, { keys: [`limit:w:${i}`], arguments: ['1700000000000', '60000', '2', id] });
       assert.deepEqual([await call('a'), await call('b'), await call('c')], [[1, 1], [1, 2], [0, 2]]);
     }
     await assert.rejects(redis.evalSha('f'.repeat(40), { keys: ['limit:w:1'], arguments: [] }), /NOSCRIPT/);

@@ -235,6 +235,8 @@ class BlockingPops(Meeting):
             with support.Threads() as threads:
                 threads.start(lambda: got.append(wait(self.connect(client_name="bp-" + name))))
                 self.until_blocked("bp-" + name)
+                # what is added before XREAD has come to the node is nothing new to it
+                support.wait_until(lambda: support.blocked_at_nodes() == 1, "the node to hear of " + name)
                 give(self.r)
             self.assertEqual(got, [expected], name)
 

@@ -93,6 +93,7 @@ for (const { name, make, pair } of adapters) {
     await reaches(hubs[1], 'red', a);
     await reaches(hubs[0], 'blue', c);
     await reaches(hubs[0], 'all', b);
+    await reaches(hubs[0], c.id, c);
     hubs[0].emit('news', { n: 1, raw: Buffer.from([0, 255, 13, 10]) });
     hubs[1].to('red').emit('to red', 'x');
     a.socket.emit('say', 'red', 'hello');

@@ -153,6 +153,7 @@ class Generator:
         self.tag = None
         self.spec = None
         self.deck = []
+        self.refused_deck = []
         self.rare_done = set()
         self.callable = [n for n in sorted(specs.callable) if self.generated(n)]
         self.keyed = [n for n in self.callable if specs.callable[n].keyed]
@@ -314,6 +315,8 @@ class Generator:
             return False  # the script would run with what is left of its arguments
         if any(a.upper() in (b"BY", b"GET", b"DB") for a in argv[2:]) and spec.name in ("sort", "sort_ro", "copy"):
             return False  # refused in cluster mode
+        if spec.name in ("setex", "psetex", "restore") and len(argv) > 2 and words.near_future(argv[2]):
+            return False  # a value became the time: the key would expire on one side before it does on the other
         if spec.name.startswith("georadius") and any(a.upper().startswith(b"STORE") for a in argv[2:]):
             return False  # a node looks for the slot of what it takes for a key before it sees the mistake
         return self.in_place(argv, spec, one_slot)
@@ -368,11 +371,22 @@ class Generator:
         """What undoes the random part of a command's effect."""
         name = step.name
         argv = step.argv
+        key = argv[1] if len(argv) > 1 else None
         if name.startswith(("eval", "fcall")) and self.inner_random:
             return [Step(["DEL", self.inner_random], "del")]
-        if name in RANDOM_EFFECT and len(argv) > 1 and (name != "xadd" or b"*" in argv):
-            return [Step(["DEL", argv[1]], "del")]
-        return []
+        if name in RANDOM_EFFECT and (name != "xadd" or b"*" in argv):
+            undo = ["DEL", key]
+        elif name == "set" and any(a.upper() in (b"EXAT", b"PXAT") for a in argv[3:]):
+            # A time in the past leaves a key that DBSIZE counts, until somebody looks at it or a timer does.
+            undo = ["EXISTS", key]
+        elif name in ("sort", "sort_ro"):
+            # Makes a skip list of a sorted set. Its levels are random, and they decide what a range by name finds in
+            # it where scores differ. What is stored anew is a list again.
+            undo = ["ZRANGESTORE", key, key, "0", "-1"]
+        else:
+            return []
+        # A mistaken call may have no key, or another word in its place.
+        return [self.plain(undo)] if key in self.keys_of(argv) else []
 
     # ------------------------------------------------------------------------------------------------------- units
 
@@ -543,7 +557,10 @@ class Generator:
         return [Step(argv, "unknown")]
 
     def refused(self):
-        name = self.r.choice(self.refusals)
+        if not self.refused_deck:
+            self.refused_deck = list(self.refusals)
+            self.r.shuffle(self.refused_deck)
+        name = self.refused_deck.pop()
         argv = self.call(name)
         spec = self.specs.callable[name]
         while len(argv) < abs(spec.arity):

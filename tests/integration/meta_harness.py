@@ -292,8 +292,19 @@ class MetaCluster:
     leader = wait_leader
 
     def followers(self):
-        leader = self.leader()
-        return [node for node in self.running() if node is not leader]
+        """Those that run beside the leader, once each member among them follows it: one that came back may not yet."""
+
+        def following():
+            leader = self.leader_seen()
+            if leader is None:
+                return None
+            statuses = self._statuses()
+            members = [m["id"] for m in statuses[leader.id]["members"]] if leader.id in statuses else [leader.id]
+            if any(i not in statuses or statuses[i]["leader"] != leader.id for i in members if self.node(i) in self.running()):
+                return None
+            return [node for node in self.running() if node is not leader]
+
+        return wait_until(following, 20, "the members to follow the leader")
 
     def wait_applied(self, timeout=20):
         """Waits until every running node has applied what the leader has."""

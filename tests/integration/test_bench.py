@@ -53,7 +53,7 @@ class Bench(unittest.TestCase):
         return [RUN, "proxies", "--quick", "--seconds", "0.1", "--json", self.json] + peer + list(words)
 
     def bench(self, *argv, code=0):
-        done = subprocess.run(argv, env=self.env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(argv, env=self.env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180)
         self.assertEqual(done.returncode, code, done.stderr[-2000:])
         return done
 
@@ -61,7 +61,7 @@ class Bench(unittest.TestCase):
         self.assertEqual(os.listdir(self.scratch), [])
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
-                with open("/proc/%s/cmdline" % pid) as f:
+                with open("/proc/%s/cmdline" % pid, errors="replace") as f:
                     self.assertNotIn(self.scratch, f.read(), "process %s" % pid)
             except (FileNotFoundError, ProcessLookupError):
                 pass
@@ -78,15 +78,15 @@ class Bench(unittest.TestCase):
         for target in ("direct", "keyway", "plain"):
             samples = run["samples"]["set"][target]
             self.assertEqual(len(samples), 2)
-            for sample in samples:
-                self.assertGreater(sample["requests"], 0)
-                self.assertGreater(sample["redis_cpu"], 0)
-                self.assertEqual(sample.get("proxy_cpu", 0) > 0, target != "direct")
+            # One run may fall wholly into a moment when the machine stands still.
+            self.assertGreater(sum(sample["requests"] for sample in samples), 0)
+            self.assertGreater(sum(sample["redis_cpu"] for sample in samples), 0)
+            self.assertEqual(sum(sample.get("proxy_cpu", 0) for sample in samples) > 0, target != "direct")
         self.assertEqual(run["samples"]["idle"]["keyway"][0]["connections"], 100)
 
         # Only where a canned reply will do, and with no server behind it.
         self.assertEqual([name for name, targets in run["samples"].items() if "floor" in targets], ["set"])
-        self.assertGreater(run["samples"]["set"]["floor"][0]["proxy_cpu"], 0)
+        self.assertGreater(sum(sample["proxy_cpu"] for sample in run["samples"]["set"]["floor"]), 0)
         self.assertNotIn("redis_cpu", run["samples"]["set"]["floor"][0])
         self.assertEqual(done.stdout.split("###")[0].count("- **floor**: forwards nothing"), 1)
 
@@ -112,7 +112,7 @@ class Bench(unittest.TestCase):
                 while "round 2" not in proc.stderr.readline():
                     self.assertIsNone(proc.poll())
                 proc.send_signal(signal.SIGINT)
-                self.assertEqual(proc.wait(20), 130)
+                self.assertEqual(proc.wait(60), 130)
             finally:
                 proc.kill()
         self.assertNothingLeft()

@@ -289,33 +289,41 @@ class Generator(harness.ProxyTest):
             self.assertGreaterEqual(result["seconds"], 0.29)
             self.assertLess(result["seconds"], time.monotonic() - began)
 
-    def check_rate(self, result, rate):
-        """Never faster; slower only by what a stall of the machine at the end of a second can do."""
+    def check_rate(self, result, rate, stalls):
+        """
+        A second's worth of requests, never faster. It ends later only by what the latest reply took from when its request
+        was due: the machine may stand still at the end of the second. Who falls behind steadily shows in the middle one.
+        """
         self.assertLess(result["per_second"], rate * 1.1)
-        self.assertGreater(result["per_second"], rate * (1 - 0.1 * harness.TIME_SCALE))
+        self.assertLess(result["seconds"], 1.01 + result["max_us"] / 1e6)
+        self.assertLess(result["p50_us"], (0.05 * harness.TIME_SCALE + stalls.worst_s) * 1e6)
 
     def test_rate(self):
+        stalls = self.stalls()
         for targets, words in self.both():
             words = words + ["--workload", "set", "--rate"]
             for rate, length in ((400, ["--seconds", 1]), (2000, ["--seconds", 1]), (1000, ["--requests", 1000])):
                 result = measure(targets, words + [rate] + length)
                 self.check_result(result, rate)
-                self.check_rate(result, rate)
+                self.check_rate(result, rate, stalls)
             self.assertEqual(total(self.cluster.nodes, "set"), 400 + 2000 + 1000)
 
     def test_no_coordinated_omission(self):
-        """While a server stands still requests go on being due: a fifth of them waits for more than 100 ms."""
+        """
+        While a server stands still requests go on being due: a fifth of them waits for more than 100 ms. The run is so much
+        longer than that second that it is not over when the second begins late, and that a longer one is not half of it.
+        """
         server = self.server()
-        words = ["--workload", "set", "--rate", 400, "--seconds", 2, "--connections", 1]
+        words = ["--workload", "set", "--rate", 400, "--seconds", 4, "--connections", 1]
         proc = self.start(server.addr, words, stdin=subprocess.DEVNULL)
         harness.wait_until(lambda: server.calls("set") > 100)
         server.freeze()
         frozen = time.monotonic()
-        harness.wait_until(lambda: time.monotonic() > frozen + 0.5, what="half a second")
+        harness.wait_until(lambda: time.monotonic() > frozen + 1, what="a second")
         server.thaw()
         result = json.loads(proc.communicate(timeout=60)[0])
-        self.check_result(result, 800)
-        self.assertGreater(result["max_us"], 450000)
+        self.check_result(result, 1600)
+        self.assertGreater(result["max_us"], 950000)
         self.assertGreater(result["p90_us"], 100000)
         self.assertLess(result["p50_us"], 100000)
 
@@ -335,12 +343,13 @@ class Generator(harness.ProxyTest):
                 self.assertEqual(total(self.cluster.nodes, "publish"), 240 if "--warmup" in load else 200)
 
     def test_idle(self):
-        clients = int(self.proxy.info("clients")["connected_clients"])
+        c = self.client()
+        self.alone(c)
         words = ["--workload", "idle", "--connections", 300]
         proc = self.start(self.port, words, stdin=subprocess.PIPE)
         self.assertEqual(proc.stdout.readline(), "ready\n")
         self.assertEqual(total(self.cluster.nodes, "get"), 300)
-        self.assertGreaterEqual(int(self.proxy.info("clients")["connected_clients"]), clients + 299)
+        self.assertEqual(int(harness.parse_info(c.ok("INFO", "clients"))["connected_clients"]), 301)
         self.assertIsNone(proc.poll())
         out, err = proc.communicate(timeout=30)
         self.assertEqual((proc.returncode, err), (0, ""))

@@ -37,7 +37,7 @@ DEPENDS = {
     "calls": ("libc6", "libuv1", "libjemalloc2", "node"),
 }
 # A worker's timer has it wait anew ten times a second; it takes no other system call, however many silent clients there are.
-TIMER_WAITS = 12
+TIMER_WAITS_A_SECOND = 10
 # Clients that say nothing: what they have said before.
 SILENT = (
     [("GET", "key:1")],
@@ -145,18 +145,18 @@ class SystemCalls(Cost):
     METER = cost_meter.SystemCalls
 
     # What is measured is a second in which nobody says anything.
-    def quiet_second(self):
+    def check_quiet(self):
+        began = time.monotonic()
         self.proxy.begin()
         time.sleep(1)
-        return self.proxy.take()
-
-    def check_quiet(self, counts):
+        counts = self.proxy.take()
+        spent = time.monotonic() - began  # a second, or more where the machine was busy elsewhere
         text = "system calls of a quiet second: %s" % self.proxy.names
         self.assertEqual([counts[kind] for kind in ("read", "write", "other")], [0, 0, 0], text)
-        self.assertLessEqual(counts["poll"], TIMER_WAITS, text)
+        self.assertLessEqual(counts["poll"], TIMER_WAITS_A_SECOND * spent + 2, text)
 
     def test_silent_clients_cost_nothing(self):
-        self.check_quiet(self.quiet_second())
+        self.check_quiet()
         for commands in SILENT:
             for _ in range(10):
                 self.client().pipeline(commands)
@@ -166,7 +166,7 @@ class SystemCalls(Cost):
         with self.client() as c:
             wanted = b"blocked_clients:%d\r\n" % (10 * len(BLOCKED))
             harness.wait_until(lambda: wanted in c.ok("INFO", "clients"), 10, "clients to be blocked")
-        self.check_quiet(self.quiet_second())
+        self.check_quiet()
 
 
 class Judging(harness.unittest.TestCase):

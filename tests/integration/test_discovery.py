@@ -229,7 +229,7 @@ class WithReplicas(DiscoveryTest):
         probe.tell("refresh")
         try:
             shown = probe.wait(lambda t: slot in t["open"], "the open slot")
-            self.assertWithin(shown["at"] - asked, 0.3, stalls)
+            self.assertWithin(shown["at"] - asked, 0.6, stalls)  # the frozen one would hold it up for a second
             print("    with a frozen node: change shown after %.0f ms" % ((shown["at"] - asked) * 1000))
         finally:
             src("CLUSTER", "SETSLOT", slot, "STABLE")
@@ -351,8 +351,8 @@ class Primaries(DiscoveryTest):
                     node("CLUSTER", "FORGET", joiner.id)
             return all(joiner.id not in node("CLUSTER", "NODES").decode() for node in self.cluster.nodes)
 
-        wait_until(forgotten_by_all, 15, "the node to be forgotten")
-        probe.wait(lambda t: whole(t, 3), "the node to leave the map", 15)
+        # As long as the map shows it, it may have come back by a message that was on its way when it was forgotten.
+        wait_until(lambda: forgotten_by_all() and probe.satisfying(lambda t: whole(t, 3)), 30, "the node to leave the map")
 
 
 class Alone(DiscoveryTest):

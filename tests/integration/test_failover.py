@@ -13,8 +13,10 @@ import harness
 
 
 class Base(harness.ProxyTest):
+    """Requests may wait for a second vote: a replica asks again after four node timeouts at the soonest."""
+
     REPLICAS = 1
-    DIRECTIVES = {"workers": 2, "request-timeout": 15000}
+    DIRECTIVES = {"workers": 2, "request-timeout": int(25000 * min(2, harness.TIME_SCALE))}
 
     def setUp(self):
         self.cluster.heal()
@@ -139,7 +141,7 @@ class Failover(Base):
             self.assertEqual(results[i][0]["indoubt"], 0)
             limit = 0.5 * harness.TIME_SCALE + stalls.worst_s
             self.assertLess(results[i][1], limit, "shard %d stalled with the dead one" % i)
-        self.assertLess(resumed, 3 * harness.TIME_SCALE)
+        self.assertLess(resumed, 3 * harness.TIME_SCALE + stalls.worst_s)
 
     def test_a_fresh_client_finds_the_new_primary(self):
         """No traffic while it happens: the proxy notices by itself, and the first request is served at once."""

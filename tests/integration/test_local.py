@@ -34,6 +34,12 @@ def start_time(pid):
     return None if fields[0] in "ZX" else int(fields[19])
 
 
+def run_to_end(argv, **kw):
+    """A program that has ended, with all that it wrote as its stdout."""
+    timeout = 150 * harness.TIME_SCALE
+    return subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout, **kw)
+
+
 class Folder:
     """A local cluster in a folder of its own."""
 
@@ -46,9 +52,7 @@ class Folder:
         return [bin_path("keyway-cli"), "local", action, "--dir", self.dir] + [str(a) for a in args]
 
     def run(self, action, *args, **kw):
-        return subprocess.run(
-            self.argv(action, *args), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=150 * harness.TIME_SCALE, **kw
-        )
+        return run_to_end(self.argv(action, *args), **kw)
 
     def up(self, *args):
         timeout = int(60 * min(harness.TIME_SCALE, 2))
@@ -89,8 +93,8 @@ class Folder:
         return Client(port, password=self.secret())
 
     def meta_leader(self):
-        """The entry of the leading metadata node in `status`."""
-        return next(m for m in self.status()["meta"] if m.get("role") == "leader")
+        """The entry of the leading metadata node in `status`; after a vote there may be none for a moment."""
+        return wait_until(lambda: next((m for m in self.status()["meta"] if m.get("role") == "leader"), None), what="a leader")
 
     def edit_state(self, pattern, replacement):
         with open(self.path("local.state")) as f:
@@ -350,7 +354,7 @@ class Metadata(LocalTest):
         self.good(folder.up("--shards", 1, "--replicas", 0))
         pid = folder.status()["meta"][2]["pid"]
         argv = [bin_path("keyway-cli"), "meta", "remove", "3", "--dir", folder.dir]
-        self.good(subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=90), "is out")
+        self.good(run_to_end(argv), "is out")
         wait_until(lambda: start_time(pid) is None, what="the removed node's process to end")
         for _ in range(2):  # while the others run, and when all are started
             self.good(folder.up(), "metadata node 3", "the others go on without it", "was removed from the cluster")
@@ -389,9 +393,9 @@ class Metadata(LocalTest):
         for name in ("keyway-cli", "keyway-proxy"):
             shutil.copy(bin_path(name), place)
         argv = [os.path.join(place, "keyway-cli")] + folder.argv("up", "--port", folder.port, "--shards", 1, "--replicas", 0)[1:]
-        result = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+        result = run_to_end(argv)
         self.bad(result, "there is no keyway-meta beside keyway-cli")
-        result = subprocess.run(argv + ["--meta", "0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+        result = run_to_end(argv + ["--meta", "0"])
         self.good(result)
 
 

@@ -71,9 +71,17 @@ class CliTest(unittest.TestCase):
     def attach(self, *args, **kw):
         return self.cli("attach", self.cluster.nodes[0].addr, *args, **kw)
 
-    def settled(self):
-        """Waits until the leader reaches every node of the attached cluster."""
-        wait_until(lambda: self.cli("status").returncode == HEALTHY, what="a healthy status")
+    def healthy(self, *args, **kw):
+        """
+        What `status` says when all is well: the leader reaches every node of the attached cluster, and each metadata node
+        answers in time, which a busy machine can keep it from for a moment.
+        """
+
+        def well():
+            result = self.cli("status", *args, **kw)
+            return result if result.returncode == HEALTHY else None
+
+        return wait_until(well, what="a healthy status")
 
 
 class Status(CliTest):
@@ -85,10 +93,10 @@ class Status(CliTest):
 
     def setUp(self):
         self.good(self.attach())
-        self.settled()
+        self.healthy()
 
     def test_tables(self):
-        result = self.cli("status")
+        result = self.healthy()
         leader = self.meta.leader()
         self.gives(result, HEALTHY, "Cluster keyway: healthy", "leader %d (%s)" % (leader.id, leader.addr), "16384 of 16384 slots")
         for node in self.cluster.nodes:
@@ -100,7 +108,7 @@ class Status(CliTest):
         self.assertEqual([line for line in result.stdout.split("\n") if len(line) > 80 and "!" not in line], [])
 
     def test_json(self):
-        status = self.status()
+        status = json.loads(self.healthy("--json").stdout)
         self.assertEqual((status["state"], status["reasons"]), ("healthy", []))
         self.assertEqual(status["metadata"]["leader"], self.meta.leader().id)
         self.assertEqual(status["metadata"]["consistency"], "linearizable")
@@ -120,8 +128,8 @@ class Status(CliTest):
             c.ok("KEYWAY", "PROXY", "REGISTER", "proxy-1", "10.0.0.9:7379", "0.1.0", 4, 1)
             c.ok("KEYWAY", "PUT", "operations", "op-7", "move copying slot 5 of 9")
         try:
-            self.gives(self.cli("status"), HEALTHY, "10.0.0.9:7379", "proxy-1", "op-7", "copying", "slot 5 of 9")
-            status = self.status()
+            self.gives(self.healthy(), HEALTHY, "10.0.0.9:7379", "proxy-1", "op-7", "copying", "slot 5 of 9")
+            status = json.loads(self.healthy("--json").stdout)
             self.assertEqual(status["proxies"][0]["workers"], 4)
             self.assertEqual(status["operations"][0]["step"], "copying")
         finally:
@@ -135,13 +143,17 @@ class Status(CliTest):
             c.ok("KEYWAY", "PUT", "operations", op, b'move "a\xff\x00 \xc3\xa9 \xc0\x80 \xed\xa0\x80 \xf4\x90 \xe2\x82 \\ "end"\x01\r\n\xc3')
         try:
             argv = [bin_path("keyway-cli"), "status", "--json", "--meta", ",".join(self.meta.addresses())]
-            done = subprocess.run(argv, stdout=subprocess.PIPE, env=dict(os.environ, KEYWAY_SECRET=meta_harness.SECRET), timeout=60)
-            self.assertEqual(done.returncode, HEALTHY)
+
+            def run(argv):
+                done = subprocess.run(argv, stdout=subprocess.PIPE, env=dict(os.environ, KEYWAY_SECRET=meta_harness.SECRET), timeout=60)
+                return done.stdout if done.returncode == HEALTHY else None
+
+            shown = wait_until(lambda: run(argv), what="a healthy status")
             bad = "\ufffd"
             row = {"id": 'op "' + bad + "\0", "kind": "move", "step": '"a' + bad + "\0"}
             row["detail"] = " ".join(("\xe9", bad * 2, bad * 3, bad * 2, bad * 2, "\\", '"end"\x01\r\n' + bad))
-            self.assertEqual(json.loads(done.stdout.decode("utf-8"))["operations"], [row])
-            shown = subprocess.run(argv[:2] + argv[3:], stdout=subprocess.PIPE, env=dict(os.environ, KEYWAY_SECRET=meta_harness.SECRET), timeout=60).stdout
+            self.assertEqual(json.loads(shown.decode("utf-8"))["operations"], [row])
+            shown = wait_until(lambda: run(argv[:2] + argv[3:]), what="a healthy status")
             self.assertIn(b'op "?', shown)
             self.assertEqual([c for c in shown if c != 10 and not 32 <= c <= 126], [], "bytes that steer a terminal")
         finally:
@@ -160,7 +172,7 @@ class Status(CliTest):
         finally:
             victim.thaw()
             self.cluster.heal()
-        self.settled()
+        self.healthy()
 
     def test_dead_metadata_nodes(self):
         first, second = self.meta.leader(), self.meta.followers()[0]
@@ -174,19 +186,24 @@ class Status(CliTest):
             self.assertEqual(len(self.status()["nodes"]), 4, "what is known is still shown")
         finally:
             self.meta.heal()
-        self.settled()
+        self.healthy()
 
     def test_frozen_leader(self):
         leader = self.meta.leader()
         leader.stop()
         try:
             self.meta.wait_leader(other_than=leader)
-            status = self.status(meta=[leader.addr] + [n.addr for n in self.meta.running()])
-            self.assertEqual(status["metadata"]["consistency"], "linearizable")
+
+            def led_by_another():
+                # The frozen one costs a second of the two that there are; what is left may be too short for the others once.
+                status = self.status(meta=[leader.addr] + [n.addr for n in self.meta.running()])
+                return status if status["metadata"]["consistency"] == "linearizable" else None
+
+            status = wait_until(led_by_another, what="an answer of the new leader")
             self.assertIn("metadata node %d" % leader.id, " ".join(status["reasons"]))
         finally:
             self.meta.heal()
-        self.settled()
+        self.healthy()
 
     def test_watch_plain(self):
         argv = [bin_path("keyway-cli"), "status", "--watch", "--json", "--meta", ",".join(self.meta.addresses())]
@@ -194,8 +211,11 @@ class Status(CliTest):
         proc = harness.spawn(argv, write, subprocess.DEVNULL, env=dict(os.environ, KEYWAY_SECRET=meta_harness.SECRET))
         os.close(write)
         with os.fdopen(read) as out:
-            for _ in range(3):
-                self.assertEqual(json.loads(out.readline())["state"], "healthy")
+            states = []
+            while states.count("healthy") < 3:
+                states.append(json.loads(out.readline())["state"])
+                self.assertIn(states[-1], ("healthy", "degraded"))  # an answer may be late once
+                self.assertLess(len(states), 20, states)
             proc.send_signal(signal.SIGINT)
             self.assertEqual(proc.wait(20 * harness.TIME_SCALE), 0)
 
@@ -213,12 +233,13 @@ class Status(CliTest):
                 screen.extend(os.read(ours, 65536))
             except BlockingIOError:
                 pass
-            return screen.count(b"\x1b[H") >= 3
+            return sum(b"healthy" in look for look in looks()) >= 2
 
-        wait_until(drawn, what="three screens")
-        looks = screen.split(b"\x1b[H")[1:3]
-        for look in looks:
-            self.assertIn(b"healthy", look)
+        def looks():
+            return screen.split(b"\x1b[H")[1:-1]
+
+        wait_until(drawn, what="two whole screens of a healthy cluster")  # an answer may be late once
+        for look in looks():
             self.assertIn(b"more lines", look)
             self.assertLess(look.count(b"\n"), 12)
         proc.send_signal(signal.SIGINT)
@@ -236,11 +257,10 @@ class Status(CliTest):
 
         self.addCleanup(run, down)
         self.good(run(up))
-        status = self.status(meta=False, secret=None, cwd=home)
-        self.assertEqual(status["state"], "healthy")
+        status = json.loads(self.healthy("--json", meta=False, secret=None, cwd=home).stdout)
         self.assertEqual([p["address"].rsplit(":", 1)[1] for p in status["proxies"]], [str(port)])
         where = os.path.join(home, ".keyway", "local")
-        self.assertEqual(self.status("--dir", where, meta=False, secret="something else")["state"], "healthy")
+        self.healthy("--dir", where, meta=False, secret="something else")
         self.gives(self.cli("status", "--dir", home, meta=False), FAILED, "no local cluster")
         self.gives(self.cli("status", "--dir", where), FAILED, "--meta and --dir")
 
@@ -323,9 +343,13 @@ class Door(CliTest):
 
 class Members(CliTest):
     def test_list_add_remove_transfer(self):
-        result = self.cli("meta", "list")
-        self.good(result)
-        self.assertEqual(len(re.findall(r"\bok$", result.stdout, re.M)), 3)
+
+        def all_ok():
+            result = self.cli("meta", "list")
+            self.good(result)
+            return len(re.findall(r"\bok$", result.stdout, re.M)) == 3
+
+        wait_until(all_ok, what="all three to answer in time")
         node = self.meta.add_node()
         self.good(self.cli("meta", "add", node.id, node.full_addr), "is a voter now", node.addr)
         members = json.loads(self.cli("meta", "list", "--json").stdout)

@@ -33,6 +33,7 @@ class FollowTest(harness.ProxyTest):
     SECRET = meta_harness.SECRET
     SEEDS = None
     META_PROXY = True
+    PROXY_DIRECTIVES = {}
 
     @classmethod
     def setUpClass(cls):
@@ -46,7 +47,7 @@ class FollowTest(harness.ProxyTest):
 
     @classmethod
     def new_proxy(cls, directives=None, nodes=None, wait=True):
-        settings = {"meta-nodes": cls.meta.addresses(), "workers": 2}
+        settings = {"meta-nodes": cls.meta.addresses(), "workers": 2, **cls.PROXY_DIRECTIVES}
         if cls.SECRET:
             settings["meta-secret"] = cls.SECRET
         settings.update(directives or {})
@@ -122,7 +123,7 @@ class OneNode(FollowTest):
         meta.start()
         wait_until(lambda: self.fact("meta_link") == "up", ANOTHER_S + 2, "it to be followed again")
         self.serves(c, "again")
-        self.assertIn("the service is back", self.proxy.log())
+        wait_until(lambda: "the service is back" in self.proxy.log(), 5, "it to be said")  # behind the fact, by its thread
 
     def test_the_map_routes_while_no_node_says_who_serves_what(self):
         for node in self.cluster.nodes:
@@ -169,6 +170,8 @@ class NoService(harness.ProxyTest):
 
 class ThreeNodes(FollowTest):
     REPLICAS = 1
+    # A failover that was not voted for at first makes a primary keep its clients waiting for five seconds.
+    PROXY_DIRECTIVES = {"request-timeout": 15000}
 
     def slots_at_proxy(self):
         return {line.split(",")[0]: line for line in OneNode.with_shards(self.proxy)}
@@ -251,6 +254,7 @@ class ThreeNodes(FollowTest):
             wait_until(lambda: any(new.addr in line for line in OneNode.with_shards(self.proxy)), 10, "the failover")
             self.meta.start()
             wait_until(lambda: self.fact("meta_link") == "up", 5, "the service to be followed again")
+            wait_until(lambda: "the service is back" in self.proxy.log()[log_before:], 5, "it to be said")
         finally:
             stop.set()
         worker.finish()

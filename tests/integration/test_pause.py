@@ -157,20 +157,31 @@ class Write(PauseTest):
 
 
 class All(PauseTest):
+    def ends_on_time(self, pause_s, wait):
+        """wait() waits for the end of a pause: never too early, and of several times mostly not late either."""
+        late = []
+        stalls = self.stalls()
+        for _ in range(5):
+            start = time.monotonic()
+            wait()
+            took = time.monotonic() - start
+            self.assertGreaterEqual(took, pause_s)
+            late.append(took - pause_s)
+        self.assertLess(harness.percentile(late, 0.5), 0.1 * harness.TIME_SCALE + stalls.worst_s)
+
     def test_everything_waits_until_the_end(self):
         clients = [self.open(self.proxy) for _ in range(6)]
         boss = self.open(self.proxy)
-        stalls = self.stalls()
-        start = time.monotonic()
-        boss.send(encode("CLIENT", "PAUSE", "400") + encode("PING"))
-        self.assertEqual(boss.read(), b"OK")
-        for c in clients:
-            c.cmd("PING")
-        for c in clients + [boss]:
-            self.assertEqual(c.read(), b"PONG")
-        took = time.monotonic() - start
-        self.assertGreaterEqual(took, 0.4)
-        self.assertLess(took, 0.4 + 0.1 * harness.TIME_SCALE + stalls.worst_s)
+
+        def wait():
+            boss.send(encode("CLIENT", "PAUSE", "200") + encode("PING"))
+            self.assertEqual(boss.read(), b"OK")
+            for c in clients:
+                c.cmd("PING")
+            for c in clients + [boss]:
+                self.assertEqual(c.read(), b"PONG")
+
+        self.ends_on_time(0.2, wait)
 
     def test_unpause_waits_too(self):
         for where in (self.judge, self.proxy):
@@ -182,19 +193,18 @@ class All(PauseTest):
 
     def test_the_stricter_and_longer_holds(self):
         boss, c = self.open(self.proxy), self.open(self.proxy)
-        stalls = self.stalls()
-        start = time.monotonic()
-        boss.ok("CLIENT", "PAUSE", "300", "WRITE")
-        boss.ok("CLIENT", "PAUSE", "10", "ALL")
-        self.assertEqual(c("PING"), b"PONG")
-        took = time.monotonic() - start
-        self.assertGreaterEqual(took, 0.3)
-        self.assertLess(took, 0.3 + 0.1 * harness.TIME_SCALE + stalls.worst_s)
+
+        def wait():
+            boss.ok("CLIENT", "PAUSE", "200", "WRITE")
+            boss.ok("CLIENT", "PAUSE", "10", "ALL")
+            self.assertEqual(c("PING"), b"PONG")
+
+        self.ends_on_time(0.2, wait)
 
     def test_prolonged_while_somebody_waits(self):
         """The first pause is long enough for the second to come while it holds, and would end before that one."""
         boss, c = self.open(self.proxy), self.open(self.proxy)
-        first_ms = int(1000 * harness.TIME_SCALE)
+        first_ms = int(1000 * max(3, harness.TIME_SCALE))
         boss.ok("CLIENT", "PAUSE", first_ms, "WRITE")
         c.cmd("SET", "a", "1")
         wait_until(lambda: self.blocked(self.proxy))
@@ -216,13 +226,14 @@ class All(PauseTest):
     def test_in_flight_goes_on(self):
         """It blocks for long enough to be seen and to be overtaken by the pause, which is longer."""
         blocked, boss = self.open(self.proxy), self.open(self.proxy)
-        blocks_s = harness.TIME_SCALE
+        blocks_s = max(2.5, harness.TIME_SCALE)
+        pause_s = blocks_s + 3
         blocked.cmd("BLPOP", "nolist", blocks_s)
         wait_until(lambda: self.blocked(self.proxy))
         start = time.monotonic()
-        boss.ok("CLIENT", "PAUSE", int(3000 * blocks_s), "ALL")
+        boss.ok("CLIENT", "PAUSE", int(1000 * pause_s), "ALL")
         self.assertIsNone(blocked.read())
-        self.assertLess(time.monotonic() - start, 2.5 * blocks_s)
+        self.assertLess(time.monotonic() - start, pause_s - 0.1)
 
 
 class Many(PauseTest):
@@ -243,13 +254,15 @@ class Many(PauseTest):
                 other.ok("GET", "a")
             return self.cpu_s() - before
 
+        stalls = self.stalls()
         plain = cost()
         boss.ok("CLIENT", "PAUSE", LONG, "WRITE")
         for i, c in enumerate(clients):
             c.send(encode("SET", "k%d" % i, i) + encode("GET", "k%d" % i))
         wait_until(lambda: len(self.blocked(self.proxy)) == self.COUNT)
         paused = cost()
-        self.assertLess(paused, plain * 2 + 0.1)
+        # A virtual machine may count what was taken from it as spent.
+        self.assertLess(paused, plain * 2 + 0.1 + stalls.worst_s)
         for c in clients[::2]:
             c.close()
         wait_until(lambda: int(self.proxy.info("clients")["connected_clients"]) <= self.COUNT // 2 + 3, what="those who left to be seen")

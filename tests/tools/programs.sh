@@ -2,7 +2,7 @@
 # shellcheck disable=SC2154  # root, logs, stage, only_tests and count belong to stages.sh
 #
 # How stages.sh runs the test programs and reads off how many of their tests passed. A program that dies, hangs or does
-# not say is one failure.
+# not say is one failure. The bounds on time are for what hangs: several times what a slow machine needs.
 
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:strict_string_checks=1}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}
@@ -73,7 +73,7 @@ run_unit() {
         names+=("$name")
         log=$logs/${stage}_unit_$name.log
         (
-            CMOCKA_MESSAGE_OUTPUT=TAP timeout -k 10 180 "${steady[@]}" "$program" >"$log" 2>&1 </dev/null
+            CMOCKA_MESSAGE_OUTPUT=TAP timeout -k 10 600 "${steady[@]}" "$program" >"$log" 2>&1 </dev/null
             echo $? >"$log.end"
         ) &
     done
@@ -102,7 +102,7 @@ run_cases() {
         name=${program##*/replay_}
         [ -f "tests/fuzz/fuzz_$name.c" ] || continue
         log=$logs/${stage}_cases_$name.log
-        if timeout -k 10 180 "${steady[@]}" "$program" "tests/fuzz/cases/$name" >"$log" 2>&1 </dev/null; then
+        if timeout -k 10 600 "${steady[@]}" "$program" "tests/fuzz/cases/$name" >"$log" 2>&1 </dev/null; then
             count 1 0 0
             total=$((total + 1))
         else
@@ -151,7 +151,7 @@ run_integration() {
         [ "$factor" -gt 1 ] || [ "$(declared alone "$file")" != yes ] || most=1
         while [ "$(jobs -rp | wc -l)" -ge "$most" ]; do wait -n; done
         seconds=$(declared timeout "$file")
-        start_counted "$name" $((${seconds:-300} * factor)) \
+        start_counted "$name" $((${seconds:-600} * factor)) \
             env KEYWAY_BIN_DIR="$root/$folder/bin" "${steady[@]}" /usr/bin/python3 "$file" &
         [ "$most" -gt 1 ] || wait
     done

@@ -32,7 +32,12 @@
 #define ID_C "cccccccccccccccccccccccccccccccccccccccc"
 #define ID_D "dddddddddddddddddddddddddddddddddddddddd"
 
-enum { NODES = 3, PATIENCE_MS = 10 * 1000, ALIVE_MS = 20 };
+enum {
+    NODES = 3,
+    PATIENCE_MS = 10 * 1000,
+    ALIVE_MS = 20,
+    AVOID_MS = 2000, /* of the client: so long a leader that could not be reached is left alone */
+};
 
 static uv_loop_t loop;
 
@@ -357,6 +362,8 @@ static void node_stop(struct node *node) {
 
 static struct kw_meta_client *client;
 static bool asking; /* no signs of life, whose replies an answer that is not given would have to come before */
+static bool hasty;  /* a node that says nothing is left soon; where that is not the subject, a machine that stands still
+                       for a while must not look like one */
 static struct {
     unsigned maps, ups, downs, facts, closed;
     struct kw_map *map; /* reference */
@@ -386,9 +393,17 @@ static void on_closed(void *ctx KW_UNUSED) {
 
 static uv_timer_t guard; /* open from set_up to tear_down */
 static bool late;
+static uint64_t stood_ms; /* how long the loop stood still, by nobody's doing: the nodes' timers turn it all the time */
 
 static void on_impatient(uv_timer_t *timer KW_UNUSED) {
     late = true;
+}
+
+static void turn(void) {
+    uint64_t began_ms = kw_clock_ms();
+    uv_run(&loop, UV_RUN_ONCE);
+    uint64_t took_ms = kw_clock_ms() - began_ms;
+    if (took_ms > 5 * ALIVE_MS) stood_ms += took_ms;
 }
 
 /* Runs the loop until `cond` holds; fails with its name if it does not. */
@@ -397,7 +412,7 @@ static void on_impatient(uv_timer_t *timer KW_UNUSED) {
         late = false;                                                                                                  \
         uv_update_time(&loop);                                                                                         \
         uv_timer_start(&guard, on_impatient, PATIENCE_MS, 0);                                                          \
-        while (!(cond) && !late) uv_run(&loop, UV_RUN_ONCE);                                                           \
+        while (!(cond) && !late) turn();                                                                               \
         uv_timer_stop(&guard);                                                                                         \
         if (late) fail_msg("line %d: waited in vain for %s", __LINE__, #cond);                                         \
     } while (0)
@@ -420,9 +435,9 @@ static void run_for(unsigned ms) {
 }
 
 static void begin(struct kw_meta_client_options *opts) {
-    if (!opts->alive_timeout_ms) opts->alive_timeout_ms = 400;
+    if (!opts->alive_timeout_ms) opts->alive_timeout_ms = hasty ? 400 : PATIENCE_MS * 10;
     if (!opts->register_ms) opts->register_ms = asking ? PATIENCE_MS * 10 : 100;
-    if (!opts->connect_timeout_ms) opts->connect_timeout_ms = 300;
+    if (!opts->connect_timeout_ms) opts->connect_timeout_ms = hasty ? 300 : PATIENCE_MS * 10;
     opts->on_map = on_map;
     opts->on_link = on_link;
     opts->on_facts = on_facts;
@@ -443,7 +458,7 @@ static void begin_with(unsigned count, const char *secret, bool registers) {
 
 static int set_up(void **state KW_UNUSED) {
     kw_log_set_level(KW_LOG_WARNING);
-    asking = false;
+    asking = hasty = false;
     memset(&seen, 0, sizeof(seen));
     memset(nodes, 0, sizeof(nodes));
     uv_loop_init(&loop);
@@ -548,9 +563,10 @@ static void test_a_lost_node_is_replaced_by_the_next(void **state KW_UNUSED) {
     RUN_UNTIL(seen.ups == 1 && seen.maps == 1);
     struct node *first = followed(), *second = first == &nodes[0] ? &nodes[1] : &nodes[0];
     uint64_t began = kw_clock_ms();
+    stood_ms = 0;
     node_stop(first);
     RUN_UNTIL(followed() == second);
-    assert_true(kw_clock_ms() - began < 1000);
+    assert_true(kw_clock_ms() - began < 1000 + stood_ms);
     assert_int_equal(second->watched_version, 7);
     assert_int_equal(seen.downs, 0);
     assert_int_equal(seen.last.reconnects, 1);
@@ -597,28 +613,37 @@ static void test_attempts_become_rarer(void **state KW_UNUSED) {
     RUN_UNTIL(seen.downs == 1);
     run_for(1500);
     /* 50 + 100 + 200 + 400 + 800 ms, of which jitter may take half. */
-    assert_in_range(nodes[0].connects, 3, 9);
+    assert_in_range(nodes[0].connects, 1, 9);
+    RUN_UNTIL(nodes[0].connects >= 3);
     assert_non_null(strstr(seen.last.why, "not today"));
 }
 
 static void test_silence_is_the_end_of_a_link(void **state KW_UNUSED) {
+    unsigned connects = 0;
+    hasty = true;
     nodes[0].not_alive = true;
     begin_with(1, NULL, false);
     RUN_UNTIL(seen.ups >= 2);
     assert_int_equal(seen.downs, 1);
     nodes[0].not_alive = false;
-    RUN_UNTIL(seen.last.up && seen.last.leader_id == 1);
-    unsigned connects = nodes[0].connects;
-    run_for(900);
+    for (unsigned attempt = 0; attempt < 10; attempt++) {
+        RUN_UNTIL(seen.last.up && seen.last.leader_id == 1);
+        connects = nodes[0].connects;
+        stood_ms = 0;
+        run_for(900);
+        if (stood_ms < 200) break; /* a machine that stands still is silent, too */
+    }
     assert_int_equal(nodes[0].connects, connects);
 }
 
 static void test_a_node_that_takes_connections_only(void **state KW_UNUSED) {
+    hasty = true;
     nodes[0].mute = true;
     begin_with(2, NULL, false);
     RUN_UNTIL(followed() == &nodes[1]);
+    unsigned downs = seen.downs;
     node_stop(&nodes[1]);
-    RUN_UNTIL(seen.downs == 1 && nodes[0].connects >= 1);
+    RUN_UNTIL(seen.downs == downs + 1 && nodes[0].connects >= 1);
 }
 
 /* ---- the secret ---- */
@@ -670,12 +695,13 @@ static void test_two_that_name_each_other_are_not_stormed(void **state KW_UNUSED
 static void test_a_leader_that_cannot_be_reached_is_left_alone(void **state KW_UNUSED) {
     nodes[0].leader = nodes[2].address;
     node_stop(&nodes[2]);
+    uint64_t began_ms = kw_clock_ms();
     begin_with(1, NULL, true);
     RUN_UNTIL(nodes[0].connects >= 2 && followed() == &nodes[0]);
     unsigned connects = nodes[0].connects;
     run_for(800);
-    assert_int_equal(nodes[0].connects, connects);
-    assert_true(nodes[0].registers > 3);
+    RUN_UNTIL(nodes[0].registers > 3);
+    assert_true(nodes[0].connects - connects <= (kw_clock_ms() - began_ms) / AVOID_MS); /* as a rule none */
 }
 
 /* RESP of a STATUS that names the first two nodes as members. */
@@ -799,21 +825,24 @@ static void test_answers_are_in_the_protocol_wanted(void **state KW_UNUSED) {
 
 static void test_nobody_there_is_an_error(void **state KW_UNUSED) {
     for (unsigned i = 0; i < NODES; i++) node_stop(&nodes[i]);
-    begin_with(2, NULL, false);
+    char list[160];
+    snprintf(list, sizeof(list), "%s %s", nodes[0].address, nodes[1].address);
+    begin(&(struct kw_meta_client_options){.nodes = list, .ask_timeout_ms = PATIENCE_MS * 2});
     uint64_t began = kw_clock_ms();
     assert_int_equal(ask_as("X", 2, true), 0); /* may yet succeed */
     RUN_UNTIL(answers.count == 1);
     assert_int_equal(answers.err, KW_EUNREACHABLE);
-    assert_true(kw_clock_ms() - began < 2000); /* as soon as all have been tried, not when its time is over */
+    assert_true(kw_clock_ms() - began < 4000); /* as soon as all have been tried, not when its time is over */
     assert_int_equal(ask_as("X", 2, true), KW_EUNREACHABLE);
     assert_int_equal(answers.count, 1);
 }
 
 static void test_no_answer_in_time(void **state KW_UNUSED) {
     nodes[0].answer = "";
-    begin(&(struct kw_meta_client_options){.nodes = nodes[0].address, .ask_timeout_ms = 100});
+    begin(&(struct kw_meta_client_options){.nodes = nodes[0].address, .ask_timeout_ms = 1000});
+    RUN_UNTIL(seen.ups == 1);
     assert_int_equal(ask_as("X", 2, false), 0);
-    RUN_UNTIL(answers.count == 1);
+    RUN_UNTIL(nodes[0].asks == 1 && answers.count == 1);
     assert_int_equal(answers.err, KW_ETIMEOUT);
     /* The late answer is nobody's, the next one is the next one's. */
     nodes[0].answer = NULL;

@@ -29,7 +29,8 @@ enum {
     NODES_MAX = 4,
     WAIT_MS = 30000,
     PORT_FIRST = 20000,
-    CALM_MS = 1500, /* once there is a leader: a machine that is busy elsewhere does not unseat it */
+    CALM_MS = 5000, /* once there is a leader: a machine that is busy elsewhere does not unseat it */
+    HASTE_MS = 500, /* where its end, or that of its followers, is to be noticed */
 };
 
 struct node {
@@ -430,6 +431,7 @@ static void test_read_without_a_majority(void **state KW_UNUSED) {
     struct tally reads = {0}, writes = {0};
     if (kw_replica_role(head->replica) == KW_ROLE_LEADER) {
         assert_int_equal(kw_replica_read(head->replica, on_done, &reads), 0);
+        raft_set_election_timeout(&head->replica->raft, HASTE_MS);
         await(&reads, 1);
         assert_int_equal(reads.last, KW_ENOTLEADER);
     }
@@ -445,6 +447,7 @@ static void test_in_doubt(void **state KW_UNUSED) {
     }
     struct tally tally = {0};
     assert_int_equal(put(head, "k", "v", 1, NULL, &tally), 0);
+    raft_set_election_timeout(&head->replica->raft, HASTE_MS);
     await(&tally, 1);
     assert_int_equal(tally.last, KW_EINDOUBT);
 }
@@ -640,6 +643,7 @@ static void test_removes_the_leader_and_the_dead(void **state KW_UNUSED) {
     assert_int_equal(tally.last, 0);
     if (!wait_for(is_fatal, head)) fail_msg("the removed leader does not notice");
     assert_int_equal(head->fatal_code, KW_EINVALID);
+    raft_set_election_timeout(&t.nodes[6 - dead - old].replica->raft, HASTE_MS); /* the one of three that is left */
     stop(old);
     head = settle();
     assert_int_equal(facts_of(head).member_count, 1);
