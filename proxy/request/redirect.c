@@ -1,7 +1,7 @@
 /*
  * Redirects and refusals, as rows: how the error begins, what it teaches, and
  * how long to wait before the command is tried again. The command did not run
- * in any of these cases, so that sending it again is safe. The refusal stays
+ * in any of these cases, so that sending it again is safe (what is no script is not sent again). The refusal stays
  * in the request: should request-timeout pass, the client gets it as it is.
  */
 #include "proxy/request/redirect.h"
@@ -19,7 +19,7 @@
 #include "proxy/upstream/script_load.h"
 #include "proxy/worker.h"
 
-enum action { ACT_MOVED, ACT_ASK, ACT_WAIT_OPEN, ACT_WAIT, ACT_NOT_OURS, ACT_LOAD_SCRIPT };
+enum action { ACT_MOVED, ACT_ASK, ACT_WAIT_OPEN, ACT_WAIT, ACT_NOT_OURS, ACT_LOAD_SCRIPT, ACT_FORGET_SCRIPT };
 
 enum { LOADS_MAX = 8 };
 
@@ -41,6 +41,7 @@ static const struct refusal refusals[] = {
     {"-UNBLOCKED force unblock from blocking operation, instance state changed", ACT_WAIT, 5},
     {"-NOAUTH ", ACT_NOT_OURS, 0},
     {"-NOSCRIPT No matching script", ACT_LOAD_SCRIPT, 0},
+    {"-ERR Error compiling script (new function): user_script:", ACT_FORGET_SCRIPT, 0},
 };
 
 static const struct refusal *find_refusal(const char *text, size_t len) {
@@ -135,6 +136,10 @@ bool kw_redirect_handle(struct kw_link *link, struct kw_request *req, const char
     const struct refusal *row = find_refusal(text, len);
     if (KW_LIKELY(!row)) return false;
     if (row->action == ACT_LOAD_SCRIPT) return load_script(link, req);
+    if (row->action == ACT_FORGET_SCRIPT) {
+        kw_script_refused(kw_server_scripts(link->worker->server), req);
+        return false;
+    }
     if (row->action == ACT_NOT_OURS) {
         kw_request_reply_error(link->worker, req, "ERR Node %s asks Keyway for a password: set cluster-password",
                                link->node->addr);

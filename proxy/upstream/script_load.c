@@ -102,14 +102,13 @@ static bool is_named(const struct kw_arg *arg, const char *name) {
     return arg->len == strlen(name) && strncasecmp(arg->data, name, arg->len) == 0;
 }
 
-/* Of a transaction's commands, one after the other, the name and the word behind it. */
+/* Commands one after the other: the name and two words behind it, empty where there are none. */
 struct walk {
     struct kw_request_parse parse;
     const char *at;
     size_t left;
-    struct kw_arg name, word;
+    struct kw_arg name, word, third;
     size_t argc;
-    struct kw_arg keys; /* the word behind that, where there is one */
 };
 
 static bool walk_next(struct walk *walk) {
@@ -118,7 +117,7 @@ static bool walk_next(struct walk *walk) {
         kw_request_parse(&walk->parse, &kw_request_unlimited, walk->at, walk->left) != KW_REQUEST_COMPLETE) {
         return false;
     }
-    struct kw_arg *const words[] = {&walk->name, &walk->word, &walk->keys};
+    struct kw_arg *const words[] = {&walk->name, &walk->word, &walk->third};
     for (size_t i = 0; i < KW_ARRAY_LEN(words); i++) {
         const struct kw_request_arg *arg = i < walk->parse.argc ? &walk->parse.args[i] : NULL;
         *words[i] = arg ? (struct kw_arg){walk->at + arg->off, arg->len} : (struct kw_arg){"", 0};
@@ -151,9 +150,20 @@ void kw_scripts_remember_all(struct kw_scripts *scripts, const char *bytes, size
     kw_request_parse_init(&walk.parse);
     while (walk_next(&walk)) {
         bool by_text = is_named(&walk.name, "eval") || is_named(&walk.name, "eval_ro");
-        if (by_text && kw_script_takes_text(&walk.keys, walk.argc)) {
+        if (by_text && kw_script_takes_text(&walk.third, walk.argc)) {
             kw_scripts_remember(scripts, walk.word.data, walk.word.len);
         }
+    }
+    kw_request_parse_deinit(&walk.parse);
+}
+
+void kw_script_refused(struct kw_scripts *scripts, const struct kw_request *req) {
+    if (!req->frame.chunk || req->frame.rest.bytes) return;
+    struct walk walk = {.at = req->frame.chunk->data + req->frame.off, .left = req->frame.len};
+    kw_request_parse_init(&walk.parse);
+    if (walk_next(&walk)) {
+        const struct kw_arg *text = is_named(&walk.name, "script") ? &walk.third : &walk.word;
+        kw_scripts_forget(scripts, text->data, text->len);
     }
     kw_request_parse_deinit(&walk.parse);
 }

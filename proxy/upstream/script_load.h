@@ -35,6 +35,9 @@ bool kw_script_takes_text(const struct kw_arg *number_of_keys, size_t argc);
 /* Keeps the texts of each EVAL and EVAL_RO among the commands of a transaction that is about to run. */
 void kw_scripts_remember_all(struct kw_scripts *scripts, const char *bytes, size_t len);
 
+/* The node could not compile what the request brought: EVAL or SCRIPT LOAD. Nobody is told that it is known. */
+void kw_script_refused(struct kw_scripts *scripts, const struct kw_request *req);
+
 /* Sends the script of that digest. False: unknown at that moment (scripts.h), or no memory. */
 bool kw_script_send(struct kw_link *link, const char *sha1, size_t len, uint32_t moment);
 

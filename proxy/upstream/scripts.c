@@ -118,6 +118,23 @@ void kw_scripts_remember(struct kw_scripts *scripts, const char *text, size_t le
     uv_mutex_unlock(&scripts->lock);
 }
 
+void kw_scripts_forget(struct kw_scripts *scripts, const char *text, size_t len) {
+    char sha1[KW_SHA1_HEX + 1];
+    uint64_t h = hash(text, len);
+    kw_sha1_hex(text, len, sha1);
+    uv_mutex_lock(&scripts->lock);
+    struct script **at = &scripts->buckets[bucket_of(sha1)];
+    while (*at && memcmp((*at)->sha1, sha1, KW_SHA1_HEX) != 0) at = &(*at)->next;
+    struct script *script = *at;
+    if (script) {
+        *at = script->next;
+        scripts->bytes -= sizeof(*script) + script->len;
+        kw_free(script);
+    }
+    if (scripts->recent[h / 2 % RECENT] == h) scripts->recent[h / 2 % RECENT] = 0;
+    uv_mutex_unlock(&scripts->lock);
+}
+
 bool kw_scripts_find(struct kw_scripts *scripts, const char *sha1, size_t len, uint32_t moment, struct kw_str *out) {
     if (len != KW_SHA1_HEX) return false;
     char lower[KW_SHA1_HEX];

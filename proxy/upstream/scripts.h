@@ -20,6 +20,9 @@ void kw_scripts_free(struct kw_scripts *scripts);
 /* Keeps a copy, unless it is known or the registry is full (it is bounded). Any thread. */
 void kw_scripts_remember(struct kw_scripts *scripts, const char *text, size_t len);
 
+/* A node says that it is no script. Any thread. */
+void kw_scripts_forget(struct kw_scripts *scripts, const char *text, size_t len);
+
 /* Where the registry stands: grows with each new text. Any thread. */
 uint32_t kw_scripts_moment(const struct kw_scripts *scripts);
 

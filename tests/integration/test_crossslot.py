@@ -147,6 +147,15 @@ class Scripts(harness.ProxyTest):
                         self.assertEqual((c(*command), c.raw), (j(*command), j.raw))
         self.assertEqual(c("SCRIPT", "EXISTS", sha), [0])
 
+    def test_what_is_no_script_is_not_known(self):
+        c = self.client()
+        with self.judge.client() as j:
+            for way in (["EVAL", "return ((", "0"], ["EVAL_RO", "return ((", "1", "k"], ["SCRIPT", "LOAD", "return (("]):
+                sha = hashlib.sha1(b"return ((").hexdigest()
+                for command in (["SCRIPT", "FLUSH"], way, ["SCRIPT", "EXISTS", sha], ["EVALSHA", sha, "0"], way):
+                    with self.subTest(way=way, command=command):
+                        self.assertEqual((str(c(*command)), c.raw), (str(j(*command)), j.raw))
+
     def test_a_text_further_on_in_a_pipeline_is_not_known_yet(self):
         text = "return {KEYS[1], 'further on'}"
         sha = hashlib.sha1(text.encode()).hexdigest()

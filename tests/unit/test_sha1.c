@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -49,10 +50,33 @@ static void test_registry_finds_what_it_was_given(void **state) {
     kw_scripts_free(scripts);
 }
 
+static void test_registry_forgets_one(void **state) {
+    (void)state;
+    enum { COUNT = 20000 }; /* so that many share a bucket */
+    struct kw_scripts *scripts = kw_scripts_new();
+    struct kw_str text = {0};
+    char line[32], sha1[KW_SHA1_HEX + 1];
+    for (int turn = 0; turn < 2; turn++) {
+        for (int n = 0; n < COUNT; n++)
+            kw_scripts_remember(scripts, line, (size_t)snprintf(line, sizeof(line), "return %d", n));
+        for (int n = 0; n < COUNT; n += 3)
+            kw_scripts_forget(scripts, line, (size_t)snprintf(line, sizeof(line), "return %d", n));
+        kw_scripts_forget(scripts, "return 'nobody'", 15);
+        for (int n = 0; n < COUNT; n++) {
+            kw_sha1_hex(line, (size_t)snprintf(line, sizeof(line), "return %d", n), sha1);
+            assert_int_equal(kw_scripts_find(scripts, sha1, KW_SHA1_HEX, kw_scripts_moment(scripts), &text),
+                             n % 3 != 0);
+        }
+    }
+    kw_str_deinit(&text);
+    kw_scripts_free(scripts);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vectors),
         cmocka_unit_test(test_registry_finds_what_it_was_given),
+        cmocka_unit_test(test_registry_forgets_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
