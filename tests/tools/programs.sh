@@ -56,8 +56,8 @@ run_counted() {
     judge_counted "$1"
 }
 
-# run_unit FOLDER [NAME...]: every unit test program in it but those, two at once; cmocka prints TAP, one line a test
-# case.
+# run_unit FOLDER [NAME...]: every unit test program in it but those, three at once, for some wait more than they work;
+# cmocka prints TAP, one line a test case.
 run_unit() {
     local folder=$1
     shift
@@ -69,7 +69,7 @@ run_unit() {
         name=${program##*/}
         [ -f "tests/unit/$name.c" ] || continue # left over from a test that is no more
         [[ " $* " != *" $name "* ]] || continue
-        while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
+        while [ "$(jobs -rp | wc -l)" -ge 3 ]; do wait -n; done
         names+=("$name")
         log=$logs/${stage}_unit_$name.log
         (
@@ -135,9 +135,10 @@ integration_files() {
     [ ${#last[@]} -eq 0 ] || printf '%s\n' "${last[@]}"
 }
 
-# run_integration FOLDER FACTOR [NAME...]: the test files, or those, with the programs of a build folder; two at once, but
-# those that declare "# alone: yes". FACTOR stretches the time that a file may take. Where it is more than 1 time is no
-# object: three at once, and those that declare "# sanitizers: no" do not run.
+# run_integration FOLDER FACTOR [NAME...]: the test files, or those, with the programs of a build folder; three at once,
+# but those that declare "# alone: yes". FACTOR stretches the time that a file may take. Where it is more than 1 time is
+# no object: five at once, and those that declare "# sanitizers: no" do not run. Most of the time they wait: for elections,
+# timeouts, processes to start.
 run_integration() {
     local folder=$1
     local factor=$2
@@ -147,7 +148,7 @@ run_integration() {
     mapfile -t names < <(integration_files "$factor" "$@")
     for name in "${names[@]}"; do
         file=tests/integration/$name.py
-        most=$((factor == 1 ? 2 : 3))
+        most=$((factor == 1 ? 3 : 5))
         [ "$factor" -gt 1 ] || [ "$(declared alone "$file")" != yes ] || most=1
         while [ "$(jobs -rp | wc -l)" -ge "$most" ]; do wait -n; done
         seconds=$(declared timeout "$file")
