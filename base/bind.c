@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -70,10 +71,27 @@ static int refuse(const struct opening *o, const struct kw_bind_host *word, int 
     return KW_EIO;
 }
 
+/* Named before: by another word, or by a name that the resolver knows twice. */
+static bool is_open(const struct opening *o, const struct addrinfo *at) {
+    for (int i = 0; i < o->count; i++) {
+        struct sockaddr_storage own = {0};
+        socklen_t len = sizeof(own);
+        if (getsockname(o->fds[i], (struct sockaddr *)&own, &len) != 0 || len != at->ai_addrlen) continue;
+        /* Both families have the port in the same place; the one that was asked for may be "any". */
+        ((struct sockaddr_in *)&own)->sin_port = ((const struct sockaddr_in *)(const void *)at->ai_addr)->sin_port;
+        if (memcmp(&own, at->ai_addr, len) == 0) return true;
+    }
+    return false;
+}
+
 static int open_all(struct opening *o, const struct kw_bind_host *word, const struct addrinfo *found) {
-    int before = o->count;
+    bool any = false;
     int lacking = 0;
     for (const struct addrinfo *at = found; at; at = at->ai_next) {
+        if (is_open(o, at)) {
+            any = true;
+            continue;
+        }
         if (o->count == KW_BIND_MAX) {
             snprintf(o->why, o->why_size, "bind names more than %d addresses", KW_BIND_MAX);
             return KW_EINVALID;
@@ -81,13 +99,14 @@ static int open_all(struct opening *o, const struct kw_bind_host *word, const st
         int fd = listen_on(at, o->backlog);
         if (fd >= 0) {
             o->fds[o->count++] = fd;
+            any = true;
         } else if (machine_lacks(fd)) {
             lacking = fd;
         } else {
             return refuse(o, word, fd);
         }
     }
-    return o->count > before || word->optional ? 0 : refuse(o, word, lacking);
+    return any || word->optional ? 0 : refuse(o, word, lacking);
 }
 
 static int open_word(struct opening *o, const struct kw_bind_host *word) {

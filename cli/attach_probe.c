@@ -31,7 +31,7 @@ struct probe {
 };
 
 /* The text that a command answers, to be freed with freeReplyObject; NULL and reported otherwise. */
-static redisReply *text_ask(struct probe *probe, const char *command) {
+static redisReply *text_ask(const struct probe *probe, const char *command) {
     redisReply *reply = kw_cli_link_command(probe->link, command);
     if (reply != NULL && (reply->type == REDIS_REPLY_STRING || reply->type == REDIS_REPLY_STATUS)) return reply;
     const char *said = reply == NULL ? "no answer" : reply->type == REDIS_REPLY_ERROR ? reply->str : "no text";
@@ -42,9 +42,14 @@ static redisReply *text_ask(struct probe *probe, const char *command) {
     return NULL;
 }
 
+/* Why there is no text: a node that hangs is as good as one that cannot be reached, and the next may answer. */
+static int text_failure(const struct probe *probe) {
+    return probe->link->err ? KW_EUNREACHABLE : KW_EPROTOCOL;
+}
+
 static int mode_check(struct probe *probe) {
     redisReply *info = text_ask(probe, "INFO");
-    if (info == NULL) return KW_EPROTOCOL;
+    if (info == NULL) return text_failure(probe);
     bool cluster = kw_cli_info_is(info->str, "cluster_enabled", "1");
     freeReplyObject(info);
     if (cluster) return 0;
@@ -55,7 +60,7 @@ static int mode_check(struct probe *probe) {
 
 static int whole_check(struct probe *probe) {
     redisReply *info = text_ask(probe, "CLUSTER INFO");
-    if (info == NULL) return KW_EPROTOCOL;
+    if (info == NULL) return text_failure(probe);
     bool ok = kw_cli_info_is(info->str, "cluster_state", "ok");
     long long assigned = kw_cli_info_number(info->str, "cluster_slots_assigned");
     freeReplyObject(info);
@@ -118,7 +123,7 @@ static void nodes_reach(const struct kw_topology *topo, const struct kw_cli_atta
 
 static int nodes_take(struct probe *probe, const struct kw_cli_attach_login *login, struct kw_str *text) {
     redisReply *reply = text_ask(probe, "CLUSTER NODES");
-    if (reply == NULL) return KW_EPROTOCOL;
+    if (reply == NULL) return text_failure(probe);
     struct kw_topo_view *view = NULL;
     struct kw_topology *topo = NULL;
     int rc = kw_topo_view_parse(&view, reply->str, reply->len, probe->host);

@@ -146,7 +146,7 @@ static void on_wakeup(uv_async_t *handle) {
         kw_discovery_refresh_soon(server->discovery);
     }
     uv_mutex_lock(&server->mailbox_lock);
-    struct kw_message *message = server->mailbox;
+    struct kw_message *message = kw_messages_in_order(server->mailbox);
     server->mailbox = NULL;
     uv_mutex_unlock(&server->mailbox_lock);
     while (message) {

@@ -69,16 +69,9 @@ bool kw_worker_post(struct kw_worker *worker, struct kw_message *message) {
 static void on_wakeup(uv_async_t *handle) {
     struct kw_worker *worker = handle->data;
     uv_mutex_lock(&worker->mailbox_lock);
-    struct kw_message *newest = worker->mailbox;
+    struct kw_message *in_order = kw_messages_in_order(worker->mailbox);
     worker->mailbox = NULL;
     uv_mutex_unlock(&worker->mailbox_lock);
-    struct kw_message *in_order = NULL;
-    while (newest) {
-        struct kw_message *next = newest->next;
-        newest->next = in_order;
-        in_order = newest;
-        newest = next;
-    }
     while (in_order) {
         struct kw_message *next = in_order->next;
         in_order->run(worker, in_order);

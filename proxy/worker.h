@@ -43,6 +43,18 @@ struct kw_message {
     void (*run)(struct kw_worker *worker, struct kw_message *message);
 };
 
+/* A mailbox is newest first: its list turned round. */
+static inline struct kw_message *kw_messages_in_order(struct kw_message *newest) {
+    struct kw_message *in_order = NULL;
+    while (newest) {
+        struct kw_message *next = newest->next;
+        newest->next = in_order;
+        in_order = newest;
+        newest = next;
+    }
+    return in_order;
+}
+
 /* Commands with several keys on their way, of one slot. */
 struct kw_slot_use {
     uint32_t all;

@@ -238,6 +238,8 @@ static void on_refused(struct kw_link *link, const char *text, size_t len) {
             later->uncount = false;
             break;
         }
+    } else if (op->uncount) {
+        uncount_op(feed, op);
     }
     op_free(op);
 }

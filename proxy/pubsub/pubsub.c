@@ -375,7 +375,7 @@ void kw_pubsub_topology(struct kw_pubsub *pubsub) {
 }
 
 void kw_pubsub_tick(struct kw_pubsub *pubsub) {
+    if (pubsub->unsettled) place_all(pubsub); /* first: a feed that was refused may be of use again */
     if (pubsub->feeds) kw_feed_tick(pubsub);
-    if (pubsub->unsettled) place_all(pubsub);
     if (pubsub->waits) check_waits(pubsub, kw_worker_now_us(pubsub->worker));
 }

@@ -63,6 +63,8 @@ bool kw_orphan_adopt(struct kw_link *link, struct kw_request *req) {
     kw_outq_clear(&req->reply, link->worker->pool);
     req->session = NULL;
     req->flags |= KW_REQF_ORPHAN;
+    /* It may have waited for hours, and rightly so; from here on the node owes an answer. */
+    req->sent_us = kw_worker_now_us(link->worker);
     kw_orphan_unblock(link);
     return true;
 }

@@ -42,6 +42,11 @@ static const struct refusal refusals[] = {
     {"-NOAUTH ", ACT_NOT_OURS, 0},
     {"-NOSCRIPT No matching script", ACT_LOAD_SCRIPT, 0},
     {"-ERR Error compiling script (new function): user_script:", ACT_FORGET_SCRIPT, 0},
+    {"-ERR Invalid script shebang", ACT_FORGET_SCRIPT, 0},
+    {"-ERR Invalid engine in script shebang", ACT_FORGET_SCRIPT, 0},
+    {"-ERR Unexpected engine in script shebang: ", ACT_FORGET_SCRIPT, 0},
+    {"-ERR Unexpected flag in script shebang: ", ACT_FORGET_SCRIPT, 0},
+    {"-ERR Unknown lua shebang option: ", ACT_FORGET_SCRIPT, 0},
 };
 
 static const struct refusal *find_refusal(const char *text, size_t len) {

@@ -153,14 +153,6 @@ void kw_stream_lost(struct kw_worker *worker, struct kw_request *req, const char
     kw_request_complete(worker, req);
 }
 
-void kw_stream_abandoned(struct kw_request *req) {
-    struct kw_link *link = req->link;
-    kw_stream_forget(req);
-    if (!link) return;
-    if (link->streaming == req) link->streaming = NULL;
-    kw_link_close_later(link);
-}
-
 bool kw_stream_ready(const struct kw_session *session) {
     const struct kw_intake *intake = session->intake;
     if (!intake->stream) return true; /* being dropped */

@@ -32,9 +32,6 @@ void kw_stream_forget(struct kw_request *req);
 /* Its link died. */
 void kw_stream_lost(struct kw_worker *worker, struct kw_request *req, const char *addr, const char *why, bool ran);
 
-/* The client left, or was answered already: the link is closed, so that the node stops too. */
-void kw_stream_abandoned(struct kw_request *req);
-
 /* Bytes of the streamed frame. False: the request is over, drop the rest. */
 struct kw_chunk;
 bool kw_stream_bytes(struct kw_session *session, struct kw_chunk *chunk, size_t off, size_t len);

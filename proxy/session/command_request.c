@@ -196,6 +196,19 @@ static void fail_memory(struct kw_session *session, struct kw_request *req) {
     kw_request_complete(session->worker, req);
 }
 
+/* A text that goes to a node is kept, as the node does, and an EVALSHA asks for what is known by now: see scripts.h. */
+static void note_call(struct kw_worker *worker, struct kw_request *req, size_t argc) {
+    struct kw_scripts *scripts = kw_server_scripts(worker->server);
+    const struct kw_arg *argv = worker->argv;
+    const char *name = req->cmd->name;
+    if (strncmp(name, "evalsha", 7) == 0) {
+        req->flags |= KW_REQF_EVALSHA;
+        req->moment = kw_scripts_moment(scripts);
+    } else if (strncmp(name, "eval", 4) == 0 && argc > 2 && argv[1].data && kw_script_takes_text(&argv[2], argc)) {
+        kw_scripts_remember(scripts, argv[1].data, argv[1].len);
+    }
+}
+
 static void forward(struct kw_session *session, const struct kw_command *cmd, const struct kw_frame_source *frame,
                     const struct kw_plan *plan, size_t argc) {
     struct kw_worker *worker = session->worker;
@@ -203,10 +216,7 @@ static void forward(struct kw_session *session, const struct kw_command *cmd, co
     const char *bytes = frame->base;
     size_t len = frame->len;
     if (plan->key_count > 1) req->flags |= KW_REQF_MULTIKEY;
-    if (KW_UNLIKELY(req->flags & KW_REQF_SCRIPT) && strncmp(cmd->name, "evalsha", 7) == 0) {
-        req->flags |= KW_REQF_EVALSHA;
-        req->moment = kw_scripts_moment(kw_server_scripts(worker->server));
-    }
+    if (KW_UNLIKELY(req->flags & KW_REQF_SCRIPT)) note_call(worker, req, argc);
     if (KW_UNLIKELY(plan->serve == KW_SERVE_PUBLISH)) {
         /* Channels live at one node, so that their order is that of one Redis. */
         if (plan->slot < 0) req->slot = (int16_t)worker->home_slot;
@@ -304,16 +314,13 @@ static void shards(struct kw_session *session, const struct kw_command *cmd, siz
     kw_str_deinit(&frame);
 }
 
-/* Script texts that pass are kept, as a node would that runs them: see scripts.h. What is queued waits for EXEC. */
+/* What SCRIPT LOAD and FLUSH mean for the texts that are kept. EVAL: see note_call. */
 static void note_script(struct kw_session *session, const struct kw_command *cmd, size_t argc) {
     struct kw_worker *worker = session->worker;
     struct kw_scripts *scripts = kw_server_scripts(worker->server);
     const struct kw_arg *argv = worker->argv;
     if (session->transaction) return;
-    if (strcmp(cmd->name, "eval") == 0 || strcmp(cmd->name, "eval_ro") == 0) {
-        if (argc > 2 && argv[1].data && kw_script_takes_text(&argv[2], argc))
-            kw_scripts_remember(scripts, argv[1].data, argv[1].len);
-    } else if (strcmp(cmd->name, "script|load") == 0 && argc == 3) {
+    if (strcmp(cmd->name, "script|load") == 0 && argc == 3) {
         kw_scripts_remember(scripts, argv[2].data, argv[2].len);
     } else if (strcmp(cmd->name, "script|flush") == 0 &&
                (argc == 2 || (argc == 3 && (kw_arg_is(&argv[2], "async") || kw_arg_is(&argv[2], "sync"))))) {

@@ -281,7 +281,7 @@ static bool write_out(struct kw_session *session) {
     int err =
         kw_writer_flush((uv_stream_t *)&session->tcp, &session->out, worker->pool, &session->writing, on_write_done);
     worker->stats.bytes_out += before - session->out.bytes;
-    if (!session->writing) session->wrote_s = (uint32_t)(kw_worker_now_us(worker) / 1000000);
+    if (!session->writing) session->last_s = session->wrote_s = (uint32_t)(kw_worker_now_us(worker) / 1000000);
     if (err) kw_session_close(session);
     return err == 0;
 }
@@ -367,9 +367,16 @@ static void check_output_limit(struct kw_session *session, uint32_t now_s) {
 void kw_session_tick(struct kw_session *session) {
     const struct kw_limits *limits = kw_server_limits(session->worker->server);
     uint32_t now_s = (uint32_t)(kw_worker_now_us(session->worker) / 1000000);
-    if (session->out.bytes || session->writing || session->held_bytes) check_output_limit(session, now_s);
+    if (session->out.bytes || session->writing || session->held_bytes) {
+        check_output_limit(session, now_s);
+    } else {
+        session->over_soft_s = 0;
+    }
     if (session->closing) return;
-    if (limits->idle_timeout_s && session->inflight == 0 && now_s - session->last_s > limits->idle_timeout_s) {
+    /* As in Redis: who waits to be told something is not idle. */
+    bool listens = session->subscribed || session->monitor || session->wait_unpause;
+    if (limits->idle_timeout_s && !listens && session->inflight == 0 &&
+        now_s - session->last_s > limits->idle_timeout_s) {
         kw_log(KW_LOG_VERBOSE, "closing idle client id=%llu", (unsigned long long)session->id);
         kw_session_close(session);
     }

@@ -298,7 +298,6 @@ int kw_link_send_internal(struct kw_link *link, const char *bytes, size_t len, u
     struct kw_request *req = kw_request_new(worker);
     req->flags = KW_REQF_INTERNAL | flags;
     req->state = KW_REQ_INFLIGHT;
-    req->sent_us = kw_worker_now_us(worker);
     link->enqueued += len;
     req->link_end = link->enqueued;
     fifo_push(link, req);

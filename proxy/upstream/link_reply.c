@@ -38,6 +38,8 @@ static void internal_done(struct kw_link *link, const char *text, size_t len) {
     } else if (req->flags & KW_REQF_READY && text[0] != '-') {
         if (link->owner && link->owner->ready) link->owner->ready(link);
     } else if (text[0] == '-') {
+        /* It may have been a script for an EVALSHA: which of them the node has is not known any more. */
+        kw_script_set_deinit(&link->scripts);
         static struct kw_log_limit limit;
         kw_log_limited(&limit, KW_LOG_WARNING, "node %s refused a command of Keyway's own: %.*s", link->node->addr,
                        len > 200 ? 200 : (int)len, text);
@@ -312,6 +314,8 @@ static void expire_inflight(struct kw_link *link, struct kw_request *req) {
     ghost->link = link;
     ghost->link_next = req->link_next;
     ghost->link_end = req->link_end;
+    ghost->sent_us = req->sent_us;
+    ghost->flags = req->flags & KW_REQF_SCRIPT; /* it goes on running: see check_held in upstream.c */
     ghost->reply_type = req->reply_type;
     ghost->skip = req->skip;
     for (struct kw_request **at = &link->head; *at; at = &(*at)->link_next) {
@@ -348,6 +352,21 @@ static uint64_t silent_for(const struct kw_link *link, uint64_t now_us) {
     return now_us > since_us ? now_us - since_us : 0;
 }
 
+/* Those behind it came later and are not late either, unless the node fell silent in the middle of its reply. */
+static bool next_are_in_time(const struct kw_link *link, const struct kw_request *req, uint64_t now_us,
+                             uint64_t timeout_us) {
+    if (link->repeated > 0) return false;
+    return !(req->flags & KW_REQF_REPLYING) || now_us - link->last_read_us < timeout_us;
+}
+
+/* A private link has one request and is of no use without it. It goes once the ghost is in its place: nothing is
+ * settled twice. */
+static void expire_exclusive(struct kw_link *link, struct kw_request *req) {
+    kw_stream_forget(req);
+    expire_inflight(link, req);
+    if (!link->closing) kw_link_close_later(link);
+}
+
 void kw_link_expire(struct kw_link *link, uint64_t now_us, uint64_t timeout_us) {
     bool all_ghosts = true;
     struct kw_request *next;
@@ -357,10 +376,13 @@ void kw_link_expire(struct kw_link *link, uint64_t now_us, uint64_t timeout_us) 
         bool late = is_late(link, req, now_us, timeout_us);
         if (!late) {
             all_ghosts = false;
-            if (link->repeated == 0) break; /* those behind it are younger */
+            if (next_are_in_time(link, req, now_us, timeout_us)) break;
             continue;
         }
-        if (req->flags & KW_REQF_EXCLUSIVE) kw_stream_abandoned(req);
+        if (req->flags & KW_REQF_EXCLUSIVE) {
+            expire_exclusive(link, req);
+            return;
+        }
         expire_inflight(link, req);
         if (link->closing) return;
     }

@@ -16,6 +16,7 @@
 enum {
     BUCKETS = 4096,
     RECENT = 1024,
+    LATER_MAX = 1 << 24,
     BYTES_MAX = 64 * 1024 * 1024, /* of all texts together */
 };
 
@@ -92,13 +93,11 @@ static struct script *find(struct kw_scripts *scripts, const char *sha1) {
     return script;
 }
 
-static void add(struct kw_scripts *scripts, const char *text, size_t len) {
-    char sha1[KW_SHA1_HEX + 1];
-    kw_sha1_hex(text, len, sha1);
+static void add(struct kw_scripts *scripts, const char *sha1, const char *text, size_t len) {
     if (find(scripts, sha1) || scripts->bytes + len > BYTES_MAX) return;
     struct script *script = kw_malloc_try(sizeof(*script) + len);
     if (!script) return; /* the client will hear NOSCRIPT where it would have anyway */
-    memcpy(script->sha1, sha1, sizeof(sha1));
+    memcpy(script->sha1, sha1, sizeof(script->sha1));
     memcpy(script->text, text, len);
     script->len = len;
     script->moment = atomic_fetch_add_explicit(&scripts->moment, 1, memory_order_relaxed) + 1;
@@ -109,12 +108,16 @@ static void add(struct kw_scripts *scripts, const char *text, size_t len) {
 }
 
 void kw_scripts_remember(struct kw_scripts *scripts, const char *text, size_t len) {
+    char sha1[KW_SHA1_HEX + 1];
     uint64_t h = hash(text, len);
     uv_mutex_lock(&scripts->lock);
-    if (scripts->recent[h / 2 % RECENT] != h) {
-        add(scripts, text, len);
-        scripts->recent[h / 2 % RECENT] = h;
-    }
+    bool known = scripts->recent[h / 2 % RECENT] == h;
+    uv_mutex_unlock(&scripts->lock);
+    if (known) return;
+    kw_sha1_hex(text, len, sha1); /* takes a while, so not under the lock */
+    uv_mutex_lock(&scripts->lock);
+    add(scripts, sha1, text, len);
+    scripts->recent[h / 2 % RECENT] = h;
     uv_mutex_unlock(&scripts->lock);
 }
 
@@ -141,7 +144,8 @@ bool kw_scripts_find(struct kw_scripts *scripts, const char *sha1, size_t len, u
     for (size_t i = 0; i < len; i++) lower[i] = (char)tolower((unsigned char)sha1[i]);
     uv_mutex_lock(&scripts->lock);
     struct script *script = find(scripts, lower);
-    if (script && (int32_t)(moment - script->moment) < 0) script = NULL; /* the numbers go round */
+    /* Later than that moment, by no more than a request can be old: the numbers go round. */
+    if (script && script->moment - moment - 1U < LATER_MAX) script = NULL;
     if (script) kw_str_append(out, script->text, script->len);
     uv_mutex_unlock(&scripts->lock);
     return script != NULL;

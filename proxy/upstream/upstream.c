@@ -121,13 +121,19 @@ struct kw_link *kw_link_pick(struct kw_node *node, enum kw_link_kind kind, uint6
     }
     /* All wait for a slow client or a long script: one more, for those who do not deserve to wait. */
     struct kw_link *more = add_link(node, kind);
-    return more || count == 0 ? more : links[session_id % count];
+    if (more || count == 0) return more;
+    /* None to be had. One that waits for its only client goes on reading for the others now. */
+    node->worker->recheck_paused = true;
+    return links[session_id % count];
 }
 
 /* Links that were added for the time of a jam go when they are idle. */
 static void drop_surplus(struct kw_node *node, enum kw_link_kind kind) {
     unsigned count = node->link_count[kind];
     if (count <= links_wanted(node)) return;
+    for (unsigned i = 0; i < count; i++) {
+        if (node->links[kind][i]->paused || node->links[kind][i]->held) return; /* the jam is not over */
+    }
     struct kw_link *last = node->links[kind][count - 1];
     if (!last->head && !last->paused && !last->held && last->connected) kw_link_close(last, "not needed any more");
 }

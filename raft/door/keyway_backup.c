@@ -71,10 +71,11 @@ static void on_part(void *ctx, int code, const struct kw_meta_result *result) {
     kw_door_slot_done(slot);
 }
 
+/* Proxies that live through a disaster register by themselves, before anybody can restore; a restore keeps them. */
 static bool is_empty(const struct kw_meta_state *state) {
     size_t records = 0;
     for (unsigned t = 0; t < KW_META_TABLE_COUNT; t++) {
-        records += kw_ptable_count(kw_meta_state_table(state, (enum kw_meta_table)t));
+        if (t != KW_META_PROXIES) records += kw_ptable_count(kw_meta_state_table(state, (enum kw_meta_table)t));
     }
     return records == 0 && kw_meta_state_map(state)->version == 0;
 }

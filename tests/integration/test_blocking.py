@@ -117,6 +117,26 @@ class Leaving(Base):
                 want, read = [b"a", b"b", b"c"], lambda: p("LRANGE", key, 0, -1)
             wait_until(lambda: read() == want, what="%r to be whole again: %r" % (kind, read()))
 
+    def test_who_waited_for_long_swallows_nothing_either(self):
+        """Longer than the proxy waits for a node's silence; and then the node is busy when the client leaves."""
+        proxy = self.start_proxy({"request-timeout": 1000})
+        node = self.cluster.primary_of(0)
+        key = self.cluster.key(0, "long")
+        leaver, pusher = proxy.client(), proxy.client()
+        self.addCleanup(pusher.close)
+        pusher.ok("EXISTS", key)  # its link is there: what it pushes is read before the node sees who has left
+        began = time.monotonic()
+        leaver.cmd("BLPOP", key, 0)
+        wait_until(lambda: node.info("clients")["blocked_clients"] == "1", 10, "it to block")
+        wait_until(lambda: time.monotonic() > began + 2.5, 10 + 2.5, "more than twice request-timeout to go by")
+        with node.client() as sleeper:
+            sleeper.cmd("DEBUG", "SLEEP", "0.6")
+            pusher.cmd("RPUSH", key, "kept")
+            leaver.close()
+            self.assertEqual(sleeper.read(), b"OK")
+        self.assertEqual(pusher.read(), 1)
+        wait_until(lambda: node("LRANGE", key, 0, -1) == [b"kept"], 10, "the element to be where it was pushed")
+
     def test_elements_while_many_leave(self):
         """Takers come and go at random; at the end every element was taken once or is still there."""
         p = self.client()

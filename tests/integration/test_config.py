@@ -186,6 +186,17 @@ class Settings(harness.ProxyTest):
         self.assertError(c("CONFIG", "SET", "workers", "4"), "ERR CONFIG SET failed (possibly related to argument 'workers')")
         self.assertNotEqual(self.get(c, "slowlog-max-len"), {b"slowlog-max-len": b"5"})
 
+    def test_a_pipeline_is_done_in_its_order(self):
+        with self.client() as c:
+            for turn in range(20):
+                first = 1000 + 10 * turn
+                settings = [["CONFIG", "SET", "slowlog-max-len", str(first + i)] for i in range(5)]
+                replies = c.pipeline(settings + [["CONFIG", "GET", "slowlog-max-len"]])
+                last = str(first + 4).encode()
+                self.assertEqual(replies, [b"OK"] * 5 + [[b"slowlog-max-len", last]], "turn %d" % turn)
+                self.assertEqual(c.ok("CONFIG", "GET", "slowlog-max-len")[1], last)
+            c.ok("CONFIG", "SET", "slowlog-max-len", "128")
+
     def test_set_takes_effect(self):
         proxy = self.start_proxy({})
         with proxy.client() as c:

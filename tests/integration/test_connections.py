@@ -78,6 +78,28 @@ class Connections(harness.ProxyTest):
             everyone += served
         self.assertGreater(everyone, most)
 
+    def test_who_waits_to_be_told_is_not_idle(self):
+        """Subscribers, monitors and blocked clients, as in Redis; also right after what they waited for has come."""
+        proxy = self.start_proxy({"timeout": max(4, int(2 * harness.TIME_SCALE))})
+        subscriber, monitor, blocked, idle = [proxy.client() for _ in range(4)]
+        for c in (subscriber, monitor, blocked, idle):
+            self.addCleanup(c.close)
+        key = self.cluster.key(0, "idle")
+        subscriber.ok("SUBSCRIBE", "idle")
+        monitor.ok("MONITOR")
+        blocked.cmd("BLPOP", key, 0)
+        idle.ok("PING")
+        self.assertEqual(idle.read_until_close(), b"")
+        with proxy.client() as c:
+            c.ok("RPUSH", key, "v")
+            self.assertEqual(blocked.read(), [key.encode(), b"v"])
+            # The housekeeping that looks for idle clients has come round since.
+            self.assertEqual(c.ok("PUBLISH", "idle", "m"), 1)
+            seen = int(proxy_info(c)["total_commands_processed"])
+            harness.wait_until(lambda: int(proxy_info(c)["total_commands_processed"]) > seen + 20, 5, "a while")
+        self.assertEqual(blocked("PING"), b"PONG")
+        self.assertEqual(subscriber.read(), [b"message", b"idle", b"m"])
+
     def test_idle_timeout(self):
         idle_s = max(5, int(2 * harness.TIME_SCALE))  # much more than the busy client may be held up
         proxy = self.start_proxy({"timeout": idle_s})

@@ -5,6 +5,7 @@ A frozen shard (SIGSTOP): traffic to the others keeps its pace on the same worke
 by request-timeout with an error, and after SIGCONT everything is answered with the right values again.
 """
 
+import socket
 import time
 
 import harness
@@ -65,6 +66,47 @@ class Frozen(harness.ProxyTest):
         # The connections live on.
         for c in (read, write, split):
             self.assertEqual(c("GET", self.live_keys[0]), self.live_keys[0].encode())
+
+    def test_who_asks_every_node_waits_no_longer(self):
+        """What has a private link to each node, too: its end is told once, and the proxy goes on."""
+        asking = [(c, self.client()) for c in (["SCRIPT", "KILL"], ["FUNCTION", "KILL"], ["FUNCTION", "STATS"])]
+        watching, watched = self.client(), self.client()
+        watched.ok("WATCH", self.frozen_key)
+        watched.pipeline([["MULTI"], ["INCR", self.frozen_key + "w"]])
+        self.node.freeze()
+        for command, c in asking:
+            c.cmd(*command)
+        watching.cmd("WATCH", self.frozen_key)
+        watched.cmd("EXEC")
+        for c in [c for _, c in asking] + [watching, watched]:
+            self.assertIsInstance(c.read(timeout=30), harness.ReplyError)
+            self.assertEqual(c("GET", self.live_keys[0]), self.live_keys[0].encode())
+
+    def test_silence_in_the_middle_of_a_reply(self):
+        """Those who wait behind it on the same link are told in time; its reader has the rest when it comes."""
+        size = 80 << 20
+        self.node("SET", self.frozen_key + "big", b"x" * size)
+        self.addCleanup(lambda: (self.node.thaw(), self.node("DEL", self.frozen_key + "big")))
+        reader, others = self.client(), [self.client() for _ in range(2)]
+        reader.cmd("GET", self.frozen_key + "big")
+        got = len(reader.sock.recv(1 << 20))
+        self.node.freeze()
+        reader.sock.settimeout(0.3)
+        try:
+            while got < size:
+                got += len(reader.sock.recv(1 << 20))
+        except socket.timeout:
+            pass
+        self.assertLess(got, size)
+        for c in others:
+            c.cmd("GET", self.frozen_key)
+        for c in others:
+            self.assertError(c.read(timeout=30), "TIMEOUT")
+        self.node.thaw()
+        reader.sock.settimeout(30)
+        while got < size + len("$%d\r\n\r\n" % size):
+            got += len(reader.sock.recv(1 << 20))
+        self.assertEqual(reader("GET", self.live_keys[0]), self.live_keys[0].encode())
 
     def test_new_connections_are_served(self):
         stalls = self.stalls()

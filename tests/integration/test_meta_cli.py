@@ -174,6 +174,16 @@ class Status(CliTest):
             self.cluster.heal()
         self.healthy()
 
+    def test_attach_goes_on_from_a_node_that_hangs(self):
+        """It takes the connection, and no password is asked for by which it would show earlier."""
+        hung = harness.Server().start()
+        hung.freeze()
+        try:
+            self.good(self.cli("attach", hung.addr, self.cluster.nodes[0].addr), "Attached", hung.addr)
+        finally:
+            hung.thaw()
+            hung.kill()
+
     def test_dead_metadata_nodes(self):
         first, second = self.meta.leader(), self.meta.followers()[0]
         second.kill()

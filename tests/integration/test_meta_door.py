@@ -578,7 +578,10 @@ class Backups(MetaTest):
                 for bad in (b"", b"junk", image[:-1], image[:1000] + b"x" + image[1001:]):
                     self.assertError(c("KEYWAY", "RESTORE", bad), "ERR these bytes are no backup, or a damaged one")
                 self.assertEqual(meta.leader().status()["recovery_epoch"], 0)
+                # Proxies that lived through it all are there before anybody.
+                c.ok("KEYWAY", "PROXY", "REGISTER", "p1", "10.0.0.1:7379", "0.1.0", "4", "17")
                 self.assertEqual(c("KEYWAY", "RESTORE", image), b"OK")
+                self.assertIn(b"p1", c.ok("KEYWAY", "PROXIES")[0])
                 for i, text in texts.items():
                     self.assertEqual(c("KEYWAY", "GET", "scripts", "s%d" % i), text)
                 self.assertEqual(c("KEYWAY", "CONFIG", "GET", "*"), [b"a", b"1"])

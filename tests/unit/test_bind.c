@@ -146,6 +146,22 @@ static void a_name_is_each_address_that_it_has(void **state) {
     close_all(&o);
 }
 
+/* By two words, or by a name that the resolver knows twice: one socket, and no complaint about our own. */
+static void an_address_that_is_named_twice(void **state) {
+    (void)state;
+    static const char *const binds[] = {"127.0.0.1 127.0.0.1", "127.0.0.1 -127.0.0.1", "* 0.0.0.0", "127.0.0.1,127.1"};
+    for (size_t i = 0; i < KW_ARRAY_LEN(binds); i++) {
+        struct opened o = open_port(binds[i], 0);
+        assert_string_equal(o.why, "");
+        assert_int_equal(o.count, 1);
+        close_all(&o);
+    }
+    struct opened name = open_port("localhost", 0), both = open_port("localhost 127.0.0.1 localhost", 0);
+    assert_int_equal(both.count, name.count);
+    close_all(&name);
+    close_all(&both);
+}
+
 static void what_is_optional_may_be_missing(void **state) {
     (void)state;
     struct opened o = open_port("-" NOWHERE " 127.0.0.1", 0);
@@ -178,9 +194,9 @@ static void a_port_that_is_taken(void **state) {
 
 static void lists_that_are_wrong(void **state) {
     (void)state;
-    static const char one[] = "127.0.0.1 ";
-    char many[17 * (sizeof(one) - 1) + 1] = "", lengthy[300];
-    for (size_t i = 0; i < 17; i++) memcpy(many + i * (sizeof(one) - 1), one, sizeof(one));
+    char many[17 * 16] = "", lengthy[300];
+    size_t len = 0;
+    for (int i = 1; i <= 17; i++) len += (size_t)snprintf(many + len, sizeof(many) - len, "127.0.0.%d ", i);
     memset(lengthy, 'x', sizeof(lengthy));
     lengthy[sizeof(lengthy) - 1] = '\0';
     const struct {
@@ -208,6 +224,7 @@ int main(void) {
         cmocka_unit_test(a_star_is_every_ipv4_address),
         cmocka_unit_test(the_default_of_redis),
         cmocka_unit_test(a_name_is_each_address_that_it_has),
+        cmocka_unit_test(an_address_that_is_named_twice),
         cmocka_unit_test(what_is_optional_may_be_missing),
         cmocka_unit_test(a_port_that_is_taken),
         cmocka_unit_test(lists_that_are_wrong),
