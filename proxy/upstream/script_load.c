@@ -98,10 +98,6 @@ bool kw_script_digest(const struct kw_request *req, const char **sha1, size_t *l
     return true;
 }
 
-static bool is_named(const struct kw_arg *arg, const char *name) {
-    return arg->len == strlen(name) && strncasecmp(arg->data, name, arg->len) == 0;
-}
-
 /* Commands one after the other: the name and two words behind it, empty where there are none. */
 struct walk {
     struct kw_request_parse parse;
@@ -134,7 +130,7 @@ static void ensure_all(struct kw_link *link, const char *bytes, size_t len) {
     struct walk walk = {.at = bytes, .left = len};
     kw_request_parse_init(&walk.parse);
     while (walk_next(&walk)) {
-        bool by_digest = is_named(&walk.name, "evalsha") || is_named(&walk.name, "evalsha_ro");
+        bool by_digest = kw_arg_is(&walk.name, "evalsha") || kw_arg_is(&walk.name, "evalsha_ro");
         if (by_digest && walk.argc > 1) ensure(link, walk.word.data, walk.word.len, now);
     }
     kw_request_parse_deinit(&walk.parse);
@@ -149,7 +145,7 @@ void kw_scripts_remember_all(struct kw_scripts *scripts, const char *bytes, size
     struct walk walk = {.at = bytes, .left = len};
     kw_request_parse_init(&walk.parse);
     while (walk_next(&walk)) {
-        bool by_text = is_named(&walk.name, "eval") || is_named(&walk.name, "eval_ro");
+        bool by_text = kw_arg_is(&walk.name, "eval") || kw_arg_is(&walk.name, "eval_ro");
         if (by_text && kw_script_takes_text(&walk.third, walk.argc)) {
             kw_scripts_remember(scripts, walk.word.data, walk.word.len);
         }
@@ -162,7 +158,7 @@ void kw_script_refused(struct kw_scripts *scripts, const struct kw_request *req)
     struct walk walk = {.at = req->frame.chunk->data + req->frame.off, .left = req->frame.len};
     kw_request_parse_init(&walk.parse);
     if (walk_next(&walk)) {
-        const struct kw_arg *text = is_named(&walk.name, "script") ? &walk.third : &walk.word;
+        const struct kw_arg *text = kw_arg_is(&walk.name, "script") ? &walk.third : &walk.word;
         kw_scripts_forget(scripts, text->data, text->len);
     }
     kw_request_parse_deinit(&walk.parse);
